@@ -1,0 +1,75 @@
+// The entry point of the command line: finds the verb and loads only that verb's file.
+// One file per verb beside this one; no logic here beyond dispatch and the last error handler.
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Command } from "commander";
+import type { FaultlineError } from "../src/errors";
+
+/** A verb's file exports `define`, which adds its options, help, example and action to `command`. */
+export interface VerbModule {
+  define(command: Command): void;
+}
+
+interface Verb {
+  readonly name: string;
+  readonly summary: string;
+  readonly load: () => VerbModule;
+}
+
+/** Every verb, in the order of the help page. */
+const verbs: readonly Verb[] = [];
+
+function version(): string {
+  const file = join(__dirname, "..", "..", "package.json");
+  return (JSON.parse(readFileSync(file, "utf8")) as { version: string }).version;
+}
+
+async function main(argv: readonly string[]): Promise<void> {
+  const first = argv[2];
+  if ((first === "--version" || first === "-V") && argv.length === 3) {
+    process.stdout.write(`${version()}\n`);
+    return;
+  }
+  const { Command } = require("commander") as typeof import("commander");
+  const program = new Command("faultline")
+    .description("Freeze a Linux process tree into an image directory and restore it lazily.")
+    .version(version(), "-V, --version")
+    .showHelpAfterError("(run with --help for usage)")
+    .exitOverride();
+  for (const verb of verbs) {
+    const command = program.command(verb.name).description(verb.summary);
+    command.exitOverride();
+    if (verb.name === first) verb.load().define(command);
+  }
+  await program.parseAsync(argv as string[]);
+}
+
+function fail(error: unknown): void {
+  if (isCommanderError(error)) {
+    process.exitCode = error.exitCode === 0 ? 0 : 2;
+    return;
+  }
+  if (isFaultlineError(error)) {
+    process.stderr.write(`faultline: ${error.line()}\n`);
+    process.exitCode = error.code === "USAGE" ? 2 : 1;
+    return;
+  }
+  process.stderr.write(`faultline: unexpected failure, please report it:\n${(error as Error)?.stack ?? error}\n`);
+  process.exitCode = 1;
+}
+
+function isCommanderError(error: unknown): error is { exitCode: number; code: string } {
+  return typeof (error as { code?: unknown } | null)?.code === "string" && "exitCode" in (error as object);
+}
+
+function isFaultlineError(error: unknown): error is FaultlineError {
+  return (error as { name?: unknown } | null)?.name === "FaultlineError";
+}
+
+// A reader that closes the pipe early (`| head`) is not an error.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code === "EPIPE") process.exit(process.exitCode ?? 0);
+  throw error;
+});
+
+main(process.argv).catch(fail);

@@ -1,0 +1,9 @@
+// The addon's entry point: one register function per concern.
+#include "addon.h"
+
+static Napi::Object init(Napi::Env env, Napi::Object exports) {
+  faultline::registerCodec(env, exports);
+  return exports;
+}
+
+NODE_API_MODULE(NODE_GYP_MODULE_NAME, init)

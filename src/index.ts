@@ -1,0 +1,3 @@
+// The library: what `import ... from "faultline"` gives. One line per public noun.
+export type { ErrorCode, ErrorDetails } from "./errors";
+export { FaultlineError } from "./errors";

@@ -1,0 +1,116 @@
+// The userfaultfd port: the one interface between the pager and a kernel, real or simulated.
+// Kernel side: kernelUffd.ts over the addon. Simulated side: test/model. No policy here.
+//
+// Addresses are page numbers (address / 4096), exact below 2^53. Semantics: ioctl_userfaultfd(2) and
+// Documentation/admin-guide/mm/userfaultfd.rst; the table of outcomes in docs/kernel.md.
+import type { BlockRef } from "../images/block";
+
+export interface FaultEvent {
+  readonly kind: "fault";
+  readonly page: number;
+  readonly write: boolean;
+  /** UFFD_PAGEFAULT_FLAG_MINOR: the page is in the page cache but not mapped. */
+  readonly minor: boolean;
+  /** UFFD_PAGEFAULT_FLAG_WP: a write to a write-protected page. */
+  readonly writeProtected: boolean;
+  /** The faulting thread where UFFD_FEATURE_THREAD_ID was negotiated, else 0. */
+  readonly threadId: number;
+}
+
+/** fork(2) of the owner: the child's context as an owned descriptor; the reader must close it. */
+export interface ForkEvent {
+  readonly kind: "fork";
+  readonly child: Uffd;
+}
+
+/** mremap(2) moved [from, from + pageCount) to `to`; pageCount is the old length. */
+export interface RemapEvent {
+  readonly kind: "remap";
+  readonly from: number;
+  readonly to: number;
+  readonly pageCount: number;
+}
+
+/** madvise(MADV_DONTNEED, MADV_FREE or MADV_REMOVE) of [page, page + pageCount). */
+export interface RemoveEvent {
+  readonly kind: "remove";
+  readonly page: number;
+  readonly pageCount: number;
+}
+
+/** munmap(2), a shrinking or moving mremap(2), or a mapping over the range. */
+export interface UnmapEvent {
+  readonly kind: "unmap";
+  readonly page: number;
+  readonly pageCount: number;
+}
+
+/** An event number that this version does not know, kept so that nothing is lost in silence. */
+export interface UnknownEvent {
+  readonly kind: "unknown";
+  readonly event: number;
+}
+
+export type LayoutEvent = ForkEvent | RemapEvent | RemoveEvent | UnmapEvent;
+export type UffdEvent = FaultEvent | LayoutEvent | UnknownEvent;
+
+/** What the kernel did with an install. Never a bare number. */
+export type InstallOutcome =
+  /** pageCount >= 1 pages were installed; fewer than asked means: go on after them. */
+  | { readonly kind: "installed"; readonly pageCount: number }
+  /** EEXIST: the first page is already there. Its waiters still need a wake. */
+  | { readonly kind: "present" }
+  /** EAGAIN without progress: an event is unread, or a madvise has not returned. Read events, then plan again. */
+  | { readonly kind: "changing" }
+  /** ENOENT: the range leaves its VMA or crosses a split. For one page: the page is gone. */
+  | { readonly kind: "gone" }
+  /** ESRCH: the address space is gone. */
+  | { readonly kind: "exited" };
+
+/** One userfaultfd context. Owns its descriptor. */
+export interface Uffd extends Disposable {
+  /** Distinguishes contexts within one pager; the descriptor number for the kernel's. */
+  readonly id: number;
+  /** All queued messages, in the order the kernel gave them (which puts faults before older events). */
+  read(): readonly UffdEvent[];
+  /**
+   * Decodes `block` and installs its pages [skip, skip + pageCount) at `page` (UFFDIO_COPY), waking the waiters.
+   * Throws a FaultlineError where the block cannot be read or its checksum is wrong.
+   */
+  installPages(page: number, block: BlockRef, skip: number, pageCount: number): InstallOutcome;
+  /** Installs zero pages (UFFDIO_ZEROPAGE), waking the waiters. */
+  installZero(page: number, pageCount: number): InstallOutcome;
+  /** Makes later touches of the range raise SIGBUS (UFFDIO_POISON). */
+  poison(page: number, pageCount: number): InstallOutcome;
+  /** Wakes the threads waiting on the range without installing anything (UFFDIO_WAKE). */
+  wake(page: number, pageCount: number): void;
+  /** Ends the registration of the range (UFFDIO_UNREGISTER); what is missing there reads as zero afterwards. */
+  unregister(page: number, pageCount: number): "unregistered" | "gone" | "exited";
+  /** Closes the descriptor. The last close of a context zero-fills everything still missing in it. */
+  close(): void;
+}
+
+/** Waits on many contexts, pidfds and a control descriptor at once. */
+export interface UffdWaiter extends Disposable {
+  add(uffd: Uffd): void;
+  remove(uffd: Uffd): void;
+  /** Watches a process for exit by its pidfd; `token` is what wait() reports. */
+  addPidfd(pidfd: number, token: number): void;
+  removePidfd(token: number): void;
+  /**
+   * Returns what is ready. Spins for at most the configured time after recent activity, then sleeps, for at most
+   * `timeoutUs` (0 polls; Infinity waits for ever).
+   */
+  wait(timeoutUs: number): WaitResult;
+  /** Makes a wait() in progress, or the next one, return with `control` set. Callable from any thread. */
+  interrupt(): void;
+  /** Monotonic time, microseconds. Simulated kernels have a clock of their own. */
+  nowUs(): number;
+}
+
+export interface WaitResult {
+  readonly readable: readonly Uffd[];
+  /** Tokens of the pidfds whose processes have exited. */
+  readonly exited: readonly number[];
+  readonly control: boolean;
+}
