@@ -76,8 +76,11 @@ export interface Uffd extends Disposable {
   /**
    * Decodes `block` and installs its pages [skip, skip + pageCount) at `page` (UFFDIO_COPY), waking the waiters.
    * Throws a FaultlineError where the block cannot be read or its checksum is wrong.
+   * A BlockRef is immutable: calls in a row with the same object may decode once.
    */
   installPages(page: number, block: BlockRef, skip: number, pageCount: number): InstallOutcome;
+  /** Installs the first `pageCount` pages of `bytes` at `page` (UFFDIO_COPY), waking the waiters: for remote sources. */
+  installBytes(page: number, bytes: Uint8Array, pageCount: number): InstallOutcome;
   /** Installs zero pages (UFFDIO_ZEROPAGE), waking the waiters. */
   installZero(page: number, pageCount: number): InstallOutcome;
   /** Makes later touches of the range raise SIGBUS (UFFDIO_POISON). */
@@ -97,6 +100,8 @@ export interface UffdWaiter extends Disposable {
   /** Watches a process for exit by its pidfd; `token` is what wait() reports. */
   addPidfd(pidfd: number, token: number): void;
   removePidfd(token: number): void;
+  /** Sends SIGKILL to the process behind the pidfd of `token`. Does nothing where it has exited already. */
+  kill(token: number): void;
   /**
    * Returns what is ready. Spins for at most the configured time after recent activity, then sleeps, for at most
    * `timeoutUs` (0 polls; Infinity waits for ever).
@@ -108,6 +113,7 @@ export interface UffdWaiter extends Disposable {
   nowUs(): number;
 }
 
+/** Valid until the next wait(): an implementation may reuse it. */
 export interface WaitResult {
   readonly readable: readonly Uffd[];
   /** Tokens of the pidfds whose processes have exited. */
