@@ -3,6 +3,7 @@
 
 static Napi::Object init(Napi::Env env, Napi::Object exports) {
   faultline::registerCodec(env, exports);
+  faultline::registerSpawn(env, exports);
   return exports;
 }
 

@@ -27,5 +27,6 @@ inline int64_t result(int64_t value) {
 }
 
 void registerCodec(Napi::Env env, Napi::Object exports);
+void registerSpawn(Napi::Env env, Napi::Object exports);
 
 }  // namespace faultline
