@@ -4,6 +4,9 @@
 static Napi::Object init(Napi::Env env, Napi::Object exports) {
   faultline::registerCodec(env, exports);
   faultline::registerSpawn(env, exports);
+  faultline::registerSocket(env, exports);
+  faultline::registerUffd(env, exports);
+  faultline::registerWait(env, exports);
   return exports;
 }
 

@@ -23,4 +23,91 @@ export interface Addon {
   becomeBackground(path: string): number;
   /** Sends `message` with at most 64 descriptors (SCM_RIGHTS). Bytes sent, or -errno. */
   sendDescriptors(socket: number, message: Uint8Array, descriptors: Int32Array): number;
+
+  // uffd.cc: userfaultfd(2). Installs answer the bytes done (a partial result counts as success) or a negative errno.
+  /** userfaultfd(O_CLOEXEC | O_NONBLOCK | flags): the descriptor. */
+  uffdCreate(flags: number): number;
+  /** UFFDIO_API; out = [features, ioctls]. */
+  uffdApi(fd: number, features: number, out: Float64Array): number;
+  /** UFFDIO_REGISTER; answers the low 32 bits of the ioctls that the range allows. */
+  uffdRegister(fd: number, address: number, length: number, mode: number): number;
+  uffdUnregister(fd: number, address: number, length: number): number;
+  uffdWake(fd: number, address: number, length: number): number;
+  uffdZero(fd: number, address: number, length: number): number;
+  uffdContinue(fd: number, address: number, length: number): number;
+  uffdPoison(fd: number, address: number, length: number): number;
+  uffdWriteProtect(fd: number, address: number, length: number, mode: number): number;
+  uffdCopy(fd: number, address: number, bytes: Uint8Array, offset: number, length: number): number;
+  /**
+   * Puts pages [skip, skip + count) of a stored block into `into`, each at its place in the whole block. 0, or
+   * -10001 the file ends early, -10002 wrong checksum, -10003 does not decode, -20000 - errno the read failed.
+   * `scratch` and `into` hold a whole block.
+   */
+  blockLoad(
+    fd: number,
+    codec: number,
+    offset: number,
+    storedBytes: number,
+    pageCount: number,
+    checksum: number,
+    skip: number,
+    count: number,
+    scratch: Uint8Array,
+    into: Uint8Array,
+  ): number;
+  /** blockLoad and UFFDIO_COPY of the same pages to `address` in one call; the results of either. */
+  uffdInstall(
+    uffd: number,
+    address: number,
+    fd: number,
+    codec: number,
+    offset: number,
+    storedBytes: number,
+    pageCount: number,
+    checksum: number,
+    skip: number,
+    count: number,
+    scratch: Uint8Array,
+    into: Uint8Array,
+  ): number;
+  /**
+   * Reads the queued messages that fit, four numbers each: the event, then fault: flags, address, thread id; fork:
+   * descriptor; remap: from, to, length; remove and unmap: start, end. Answers how many.
+   */
+  uffdRead(fd: number, out: Float64Array): number;
+
+  // wait.cc
+  epollCreate(): number;
+  epollAdd(epoll: number, fd: number, token: number): number;
+  epollRemove(epoll: number, fd: number): number;
+  /** Spins, then sleeps until a descriptor is readable or timeoutUs have passed (negative: for ever); tokens to out. */
+  epollWait(epoll: number, timeoutUs: number, spinUs: number, out: Float64Array): number;
+  eventfdCreate(): number;
+  eventfdSignal(fd: number): number;
+  eventfdClear(fd: number): number;
+  closeDescriptor(fd: number): number;
+  duplicateDescriptor(fd: number): number;
+  /** poll(2) for POLLIN in libuv's pool; timeoutMs -1 waits for ever. */
+  pollReadable(
+    descriptors: Int32Array,
+    timeoutMs: number,
+    callback: (result: number, revents: readonly number[]) => void,
+  ): number;
+  /** CPU time used by the calling thread, microseconds. */
+  threadCpuUs(): number;
+  /** CLOCK_MONOTONIC, microseconds with a fraction. */
+  monotonicUs(): number;
+
+  // socket.cc: unix stream sockets with SCM_RIGHTS.
+  unixListen(path: string, backlog: number): number;
+  unixConnect(path: string): number;
+  /** A non-blocking connection. */
+  socketAccept(fd: number): number;
+  /** At most length bytes, without waiting; 0: the peer hung up. */
+  socketReceive(fd: number, bytes: Uint8Array, offset: number, length: number): number;
+  /** One byte and the descriptor sent with it. -ENODATA: none came with the byte; -EPIPE: the peer hung up. */
+  socketReceiveDescriptor(fd: number): number;
+  socketSend(fd: number, bytes: Uint8Array, offset: number, length: number): number;
+  /** The pid of the process that connected (SO_PEERCRED). */
+  socketPeerPid(fd: number): number;
 }

@@ -28,5 +28,8 @@ inline int64_t result(int64_t value) {
 
 void registerCodec(Napi::Env env, Napi::Object exports);
 void registerSpawn(Napi::Env env, Napi::Object exports);
+void registerSocket(Napi::Env env, Napi::Object exports);
+void registerUffd(Napi::Env env, Napi::Object exports);
+void registerWait(Napi::Env env, Napi::Object exports);
 
 }  // namespace faultline

@@ -1,0 +1,174 @@
+// Waiting on many descriptors: epoll with a bounded spin, eventfds to interrupt it.
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <vector>
+
+#include "addon.h"
+
+namespace faultline {
+
+namespace {
+
+constexpr int kMostReady = 64;
+
+int64_t nowMicroseconds() {
+  timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return now.tv_sec * int64_t{1000000} + now.tv_nsec / 1000;
+}
+
+// epoll_pwait2(2), Linux 5.11, takes nanoseconds; before it a timeout is rounded up to milliseconds.
+int sleepReady(int epoll, epoll_event* events, double timeoutUs) {
+  if (timeoutUs < 0) return epoll_wait(epoll, events, kMostReady, -1);
+#ifdef SYS_epoll_pwait2
+  const int64_t us = static_cast<int64_t>(timeoutUs);
+  timespec timeout{us / 1000000, (us % 1000000) * 1000};
+  const long got = syscall(SYS_epoll_pwait2, epoll, events, kMostReady, &timeout, nullptr, 0);
+  if (got >= 0 || errno != ENOSYS) return static_cast<int>(got);
+#endif
+  return epoll_wait(epoll, events, kMostReady, static_cast<int>((timeoutUs + 999) / 1000));
+}
+
+// Polls without sleeping until something is ready or spinUs have passed.
+int spinReady(int epoll, epoll_event* events, int64_t spinUs) {
+  int got = epoll_wait(epoll, events, kMostReady, 0);
+  if (got != 0 || spinUs <= 0) return got;
+  const int64_t end = nowMicroseconds() + spinUs;
+  do {
+    for (int i = 0; i < 4; i++) {
+      got = epoll_wait(epoll, events, kMostReady, 0);
+      if (got != 0) return got;
+      __builtin_ia32_pause();
+    }
+  } while (nowMicroseconds() < end);
+  return 0;
+}
+
+// poll(2) in a thread of libuv's pool, so that the main thread stays free.
+class PollWorker : public Napi::AsyncWorker {
+ public:
+  PollWorker(Napi::Function callback, std::vector<pollfd> fds, int timeoutMs)
+      : AsyncWorker(callback), fds_(std::move(fds)), timeoutMs_(timeoutMs) {}
+
+  void Execute() override {
+    do {
+      status_ = result(poll(fds_.data(), fds_.size(), timeoutMs_));
+    } while (status_ == -EINTR);
+  }
+
+  void OnOK() override {
+    Napi::Array revents = Napi::Array::New(Env(), fds_.size());
+    for (size_t i = 0; i < fds_.size(); i++) revents.Set(i, number(Env(), fds_[i].revents));
+    Callback().Call({number(Env(), status_), revents});
+  }
+
+ private:
+  std::vector<pollfd> fds_;
+  int timeoutMs_;
+  int64_t status_ = 0;
+};
+
+}  // namespace
+
+static Napi::Value epollCreate(const Napi::CallbackInfo& info) {
+  return number(info.Env(), result(epoll_create1(EPOLL_CLOEXEC)));
+}
+
+// (epoll, fd, token)
+static Napi::Value epollAdd(const Napi::CallbackInfo& info) {
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.u64 = u64(info[2]);
+  return number(info.Env(), result(epoll_ctl(i32(info[0]), EPOLL_CTL_ADD, i32(info[1]), &event)));
+}
+
+static Napi::Value epollRemove(const Napi::CallbackInfo& info) {
+  epoll_event event{};
+  return number(info.Env(), result(epoll_ctl(i32(info[0]), EPOLL_CTL_DEL, i32(info[1]), &event)));
+}
+
+// (epoll, timeoutUs (negative: for ever), spinUs, out: Float64Array of tokens): the number of ready descriptors.
+static Napi::Value epollWait(const Napi::CallbackInfo& info) {
+  const int epoll = i32(info[0]);
+  const double timeoutUs = info[1].As<Napi::Number>().DoubleValue();
+  int64_t spinUs = static_cast<int64_t>(info[2].As<Napi::Number>().DoubleValue());
+  if (timeoutUs >= 0 && timeoutUs < spinUs) spinUs = static_cast<int64_t>(timeoutUs);
+  auto out = info[3].As<Napi::Float64Array>();
+  epoll_event events[kMostReady];
+  int got = spinReady(epoll, events, spinUs);
+  if (got == 0 && timeoutUs != 0 && (timeoutUs < 0 || timeoutUs > spinUs)) {
+    got = sleepReady(epoll, events, timeoutUs < 0 ? timeoutUs : timeoutUs - spinUs);
+  }
+  if (got < 0) return number(info.Env(), errno == EINTR ? 0 : -static_cast<int64_t>(errno));
+  if (static_cast<size_t>(got) > out.ElementLength()) got = static_cast<int>(out.ElementLength());
+  for (int i = 0; i < got; i++) out[i] = static_cast<double>(events[i].data.u64);
+  return number(info.Env(), got);
+}
+
+static Napi::Value eventfdCreate(const Napi::CallbackInfo& info) {
+  return number(info.Env(), result(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)));
+}
+
+static Napi::Value eventfdSignal(const Napi::CallbackInfo& info) {
+  const uint64_t one = 1;
+  return number(info.Env(), result(write(i32(info[0]), &one, sizeof(one))));
+}
+
+static Napi::Value eventfdClear(const Napi::CallbackInfo& info) {
+  uint64_t count;
+  return number(info.Env(), result(read(i32(info[0]), &count, sizeof(count))));
+}
+
+static Napi::Value closeDescriptor(const Napi::CallbackInfo& info) {
+  return number(info.Env(), result(close(i32(info[0]))));
+}
+
+static Napi::Value duplicateDescriptor(const Napi::CallbackInfo& info) {
+  return number(info.Env(), result(fcntl(i32(info[0]), F_DUPFD_CLOEXEC, 3)));
+}
+
+// (descriptors: Int32Array, timeoutMs (-1: for ever), callback(result, revents[])): waits for any to be readable.
+static Napi::Value pollReadable(const Napi::CallbackInfo& info) {
+  auto fds = info[0].As<Napi::Int32Array>();
+  std::vector<pollfd> wanted;
+  for (size_t i = 0; i < fds.ElementLength(); i++) wanted.push_back({fds[i], POLLIN, 0});
+  auto* worker = new PollWorker(info[2].As<Napi::Function>(), std::move(wanted), i32(info[1]));
+  worker->Queue();
+  return number(info.Env(), 0);
+}
+
+// CPU time that the calling thread has used, microseconds.
+static Napi::Value threadCpuUs(const Napi::CallbackInfo& info) {
+  timespec used;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+  return number(info.Env(), used.tv_sec * int64_t{1000000} + used.tv_nsec / 1000);
+}
+
+static Napi::Value monotonicUs(const Napi::CallbackInfo& info) {
+  timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return Napi::Number::New(info.Env(), static_cast<double>(now.tv_sec) * 1e6 + static_cast<double>(now.tv_nsec) / 1e3);
+}
+
+void registerWait(Napi::Env env, Napi::Object exports) {
+  exports.Set("epollCreate", Napi::Function::New(env, epollCreate));
+  exports.Set("epollAdd", Napi::Function::New(env, epollAdd));
+  exports.Set("epollRemove", Napi::Function::New(env, epollRemove));
+  exports.Set("epollWait", Napi::Function::New(env, epollWait));
+  exports.Set("eventfdCreate", Napi::Function::New(env, eventfdCreate));
+  exports.Set("eventfdSignal", Napi::Function::New(env, eventfdSignal));
+  exports.Set("eventfdClear", Napi::Function::New(env, eventfdClear));
+  exports.Set("closeDescriptor", Napi::Function::New(env, closeDescriptor));
+  exports.Set("duplicateDescriptor", Napi::Function::New(env, duplicateDescriptor));
+  exports.Set("pollReadable", Napi::Function::New(env, pollReadable));
+  exports.Set("threadCpuUs", Napi::Function::New(env, threadCpuUs));
+  exports.Set("monotonicUs", Napi::Function::New(env, monotonicUs));
+}
+
+}  // namespace faultline

@@ -1,0 +1,13 @@
+// Named limits: the longest queue, the largest step, the longest wait. One line of reason each.
+
+/** Bytes in a page. x86-64 only. */
+export const PAGE_BYTES = 4096;
+
+/** Most pages in one stored block or one install: the staging buffer of each pager thread is as large (4 MiB). */
+export const BLOCK_PAGES_MAX = 1024;
+/** Messages read from one uffd at a time; what is left stays queued in the kernel. */
+export const MESSAGES_READ_MAX = 1024;
+/** Descriptors that one wait reports. */
+export const READY_MAX = 64;
+/** How long a wait spins after activity before it sleeps: about what a sleep and wake-up costs. */
+export const SPIN_US_DEFAULT = 80;
