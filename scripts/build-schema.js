@@ -1,13 +1,28 @@
-// Compiles images/*.proto to one JSON descriptor at build time, so that no command parses .proto text at start.
+// Compiles images/*.proto to one JSON descriptor (protobufjs's own) at build time, so that no command parses
+// .proto text at start, and messages.ts can be checked against it.
 const { readdirSync, mkdirSync, writeFileSync } = require("node:fs");
-const { join } = require("node:path");
+const { join, dirname } = require("node:path");
 const protobuf = require("protobufjs");
 
 const root = join(__dirname, "..");
-const schema = new protobuf.Root();
-for (const file of readdirSync(join(root, "images")).filter((name) => name.endsWith(".proto"))) {
-  schema.loadSync(join(root, "images", file), { keepCase: true });
+const bundled = dirname(require.resolve("protobufjs/package.json"));
+
+/** The descriptor of all messages and enumerations, without google.protobuf's own. */
+function compileSchema() {
+  const schema = new protobuf.Root();
+  schema.resolvePath = (_origin, target) =>
+    target.startsWith("google/") ? join(bundled, target) : join(root, "images", target);
+  const files = readdirSync(join(root, "images")).filter((name) => name.endsWith(".proto"));
+  schema.loadSync(files, { keepCase: true });
+  schema.resolveAll();
+  const { nested } = schema.toJSON();
+  delete nested.google;
+  return nested;
 }
-schema.resolveAll();
-mkdirSync(join(root, "dist", "images"), { recursive: true });
-writeFileSync(join(root, "dist", "images", "schema.json"), JSON.stringify(schema.toJSON()));
+
+module.exports = { compileSchema };
+
+if (require.main === module) {
+  mkdirSync(join(root, "dist", "images"), { recursive: true });
+  writeFileSync(join(root, "dist", "images", "schema.json"), JSON.stringify(compileSchema()));
+}
