@@ -6,6 +6,79 @@ export interface Addon {
   // codec.cc
   /** The LZ4 library's version as major * 10000 + minor * 100 + release. */
   lz4Version(): number;
+  /** XXH32 with seed 0 of bytes[offset, offset + length). */
+  xxh32(bytes: Uint8Array, offset: number, length: number): number;
+  /** 1 where bytes[offset, offset + length) are all zero, else 0. */
+  isZero(bytes: Uint8Array, offset: number, length: number): number;
+  /**
+   * Encodes source[offset, offset + length) into out at outOffset (room for `length` bytes). Level 0: LZ4; 1 to 12: LZ4-HC.
+   * Returns the stored bytes: 0 = all zero, length = raw, else an LZ4 block.
+   */
+  encodeBlock(
+    source: Uint8Array,
+    offset: number,
+    length: number,
+    level: number,
+    out: Uint8Array,
+    outOffset: number,
+  ): number;
+  /**
+   * Decodes one block of BlockCodec `codec` into exactly outBytes of `out`; checksum -1 for none. 0, or -EBADMSG (checksum),
+   * -EILSEQ (does not decode to that length), -EINVAL.
+   */
+  decodeBlock(
+    stored: Uint8Array,
+    storedOffset: number,
+    storedBytes: number,
+    codec: number,
+    checksum: number,
+    out: Uint8Array,
+    outOffset: number,
+    outBytes: number,
+  ): number;
+  /** The same for a block at `offset` of a file; also -ENODATA where the file ends inside it, and pread(2)'s errors. */
+  readBlock(
+    fd: number,
+    offset: number,
+    storedBytes: number,
+    codec: number,
+    checksum: number,
+    out: Uint8Array,
+    outOffset: number,
+    outBytes: number,
+  ): number;
+  /**
+   * On libuv's pool: with fd >= 0 fills `source` from that file at `offset`; then encodes blockCount blocks of
+   * blockPages[i] pages each, one behind the other, into `out` (as large as the source). Sets sizes[i] and sums[i].
+   * Resolves to the bytes used in `out`, or a negative errno (-ENODATA: the file ended early).
+   */
+  packBlocks(
+    fd: number,
+    offset: number,
+    source: Uint8Array,
+    blockPages: Uint32Array,
+    blockCount: number,
+    level: number,
+    out: Uint8Array,
+    sizes: Uint32Array,
+    sums: Uint32Array,
+  ): Promise<number>;
+  /**
+   * On libuv's pool: reads blocks [first, end) into `stored`, checks and decodes them into `out`; with outFd >= 0 writes
+   * them at firstPages[i] * 4096 of that file, leaving zero blocks as holes. offsets and firstPages have one element more
+   * than there are blocks. Resolves to 0 or a negative errno as readBlock and pwrite(2) give.
+   */
+  unpackBlocks(
+    fd: number,
+    offsets: Float64Array,
+    firstPages: Float64Array,
+    sums: Uint32Array,
+    first: number,
+    end: number,
+    stored: Uint8Array,
+    out: Uint8Array,
+    outFd: number,
+  ): Promise<number>;
 
   // spawn.cc
   /** The stub program as a descriptor (a sealed memfd), or -errno. */

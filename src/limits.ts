@@ -11,3 +11,8 @@ export const MESSAGES_READ_MAX = 1024;
 export const READY_MAX = 64;
 /** How long a wait spins after activity before it sleeps: about what a sleep and wake-up costs. */
 export const SPIN_US_DEFAULT = 80;
+
+/** Most bytes of a packed page file's index: about 100 million blocks, or 6 TiB of pages in blocks of 64 KiB. */
+export const PACKED_INDEX_BYTES_MAX = 1024 * 1024 * 1024;
+/** Most pages of one image file: 2 to the 52 bytes, so that byte offsets stay exact. */
+export const IMAGE_PAGES_MAX = 2 ** 40;

@@ -1,0 +1,25 @@
+// Decoding of one stored block, shared by the codec's own functions and by whoever installs blocks.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace faultline {
+
+constexpr size_t kPageBytes = 4096;
+
+// As in src/images/block.ts.
+enum BlockCodec : int { kBlockZero = 0, kBlockRaw = 1, kBlockLz4 = 2 };
+
+// Decodes a block of storedBytes at `stored` into exactly outBytes at `out`. `checksum` is the XXH32 (seed 0) of the
+// stored bytes, or -1 for none. Returns 0; -EBADMSG where the checksum differs; -EILSEQ where the bytes do not decode to
+// exactly outBytes; -EINVAL for an unknown codec. Never writes outside [out, out + outBytes).
+int decodeBlock(int codec, const uint8_t* stored, size_t storedBytes, int64_t checksum, uint8_t* out, size_t outBytes);
+
+// Whether all bytes are zero.
+bool allZero(const uint8_t* bytes, size_t length);
+
+// pread(2) until `length` bytes are there. Returns 0, -errno, or -ENODATA where the file ends before.
+int preadFully(int fd, uint8_t* into, size_t length, uint64_t offset);
+
+}  // namespace faultline
