@@ -1,0 +1,147 @@
+// The pager in a worker thread of its own, seen from the thread that started it. Only passes messages: the pager is
+// pager.ts, the loop of the thread is worker.ts.
+import { join } from "node:path";
+import { Worker } from "node:worker_threads";
+import { FaultlineError } from "../errors";
+import { native } from "../native";
+import type { ContextRequest, PagerOptions, PagerReport, SessionReport, SessionRequest } from "./requests";
+import { defaultPagerOptions } from "./requests";
+
+/** To the worker. `id` is answered by a Reply of the same id. */
+export type Command =
+  | { readonly id: number; readonly kind: "openSession"; readonly request: SessionRequest }
+  | { readonly id: number; readonly kind: "addContext"; readonly request: ContextRequest }
+  | { readonly id: number; readonly kind: "startDrain"; readonly sessionId: number }
+  | { readonly id: number; readonly kind: "closeSession"; readonly sessionId: number; readonly error?: string }
+  | { readonly id: number; readonly kind: "report" }
+  | { readonly id: number; readonly kind: "stop" };
+
+export interface ErrorData {
+  readonly code: string;
+  readonly message: string;
+  readonly details: Record<string, unknown>;
+}
+
+/** From the worker. */
+export type Reply =
+  | { readonly kind: "ready"; readonly control: number }
+  | { readonly kind: "answer"; readonly id: number; readonly report?: PagerReport | undefined }
+  | { readonly kind: "failed"; readonly id: number; readonly error: ErrorData }
+  | { readonly kind: "sessionDone"; readonly report: SessionReport };
+
+interface Waiting {
+  resolve(report: PagerReport | undefined): void;
+  reject(error: Error): void;
+}
+
+export class PagerThread {
+  private control = -1;
+  private nextId = 1;
+  private ended = false;
+  private readonly waiting = new Map<number, Waiting>();
+  private readonly finished = new Map<number, SessionReport>();
+  private readonly listeners = new Map<number, (report: SessionReport) => void>();
+  private readonly gone: Promise<void>;
+
+  private constructor(private readonly worker: Worker) {
+    this.gone = new Promise((done) => {
+      worker.once("exit", () => {
+        this.ended = true;
+        this.failAll(new FaultlineError("PEER", "the pager thread has ended"));
+        done();
+      });
+    });
+    worker.on("message", (reply: Reply) => this.receive(reply));
+  }
+
+  /** Starts the thread; resolves when it waits for work. */
+  static async start(options: Partial<PagerOptions> = {}): Promise<PagerThread> {
+    const worker = new Worker(join(__dirname, "worker.js"), { workerData: { ...defaultPagerOptions, ...options } });
+    return new Promise((resolve, reject) => {
+      const thread = new PagerThread(worker);
+      worker.once("error", (error: Error) => {
+        thread.failAll(error);
+        reject(error);
+      });
+      thread.waiting.set(0, { resolve: () => resolve(thread), reject });
+    });
+  }
+
+  /** Opens the image directory for a restore. Contexts are added to it by its number. */
+  async openSession(request: SessionRequest): Promise<void> {
+    await this.ask({ id: this.nextId++, kind: "openSession", request });
+  }
+
+  /** Resolves when faults of the context are being answered. The pager closes its descriptors, also on failure. */
+  async addContext(request: ContextRequest): Promise<void> {
+    await this.ask({ id: this.nextId++, kind: "addContext", request });
+  }
+
+  /** Allows the background transfer of a session: all its contexts are known. (--stay-lazy still never drains.) */
+  async startDrain(sessionId: number): Promise<void> {
+    await this.ask({ id: this.nextId++, kind: "startDrain", sessionId });
+  }
+
+  /**
+   * Ends a session. With pages missing the error policy is applied to its tasks; `error` says why, for the report.
+   */
+  async closeSession(sessionId: number, error?: string): Promise<void> {
+    const why = error === undefined ? {} : { error };
+    await this.ask({ id: this.nextId++, kind: "closeSession", sessionId, ...why });
+  }
+
+  /** Resolves when nothing is missing in any context of the session, or it failed. */
+  sessionDone(sessionId: number): Promise<SessionReport> {
+    const report = this.finished.get(sessionId);
+    if (report !== undefined) return Promise.resolve(report);
+    return new Promise((done) => this.listeners.set(sessionId, done));
+  }
+
+  async report(): Promise<PagerReport> {
+    const report = await this.ask({ id: this.nextId++, kind: "report" });
+    if (report === undefined) throw new Error("the pager answered without a report");
+    return report;
+  }
+
+  /** Applies the error policy to whatever is still missing, ends the thread, and gives the last report. */
+  async stop(): Promise<PagerReport> {
+    const report = await this.ask({ id: this.nextId++, kind: "stop" });
+    await this.gone;
+    if (report === undefined) throw new Error("the pager answered without a report");
+    return report;
+  }
+
+  private ask(command: Command): Promise<PagerReport | undefined> {
+    if (this.ended) return Promise.reject(new FaultlineError("PEER", "the pager thread has ended"));
+    return new Promise((resolve, reject) => {
+      this.waiting.set(command.id, { resolve, reject });
+      this.worker.postMessage(command);
+      native.eventfdSignal(this.control);
+    });
+  }
+
+  private receive(reply: Reply): void {
+    if (reply.kind === "sessionDone") {
+      this.finished.set(reply.report.sessionId, reply.report);
+      this.listeners.get(reply.report.sessionId)?.(reply.report);
+      this.listeners.delete(reply.report.sessionId);
+      return;
+    }
+    const id = reply.kind === "ready" ? 0 : reply.id;
+    const waiting = this.waiting.get(id);
+    this.waiting.delete(id);
+    if (reply.kind === "ready") this.control = reply.control;
+    if (reply.kind === "failed") waiting?.reject(revive(reply.error));
+    else waiting?.resolve(reply.kind === "answer" ? reply.report : undefined);
+  }
+
+  private failAll(error: Error): void {
+    for (const waiting of this.waiting.values()) waiting.reject(error);
+    this.waiting.clear();
+  }
+}
+
+function revive(error: ErrorData): Error {
+  if (error.code === "") return new Error(error.message);
+  return new FaultlineError(error.code as FaultlineError["code"], error.message, error.details);
+}
