@@ -7,6 +7,7 @@ static Napi::Object init(Napi::Env env, Napi::Object exports) {
   faultline::registerSocket(env, exports);
   faultline::registerUffd(env, exports);
   faultline::registerWait(env, exports);
+  faultline::registerPtrace(env, exports);
   return exports;
 }
 

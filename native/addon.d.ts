@@ -183,4 +183,57 @@ export interface Addon {
   socketSend(fd: number, bytes: Uint8Array, offset: number, length: number): number;
   /** The pid of the process that connected (SO_PEERCRED). */
   socketPeerPid(fd: number): number;
+
+  // ptrace.cc: ptrace(2). Every call for one tracee must come from one OS thread.
+  ptraceSeize(tid: number, options: number): number;
+  ptraceInterrupt(tid: number): number;
+  ptraceContinue(tid: number, signal: number): number;
+  ptraceSyscall(tid: number, signal: number): number;
+  ptraceListen(tid: number): number;
+  ptraceDetach(tid: number, signal: number): number;
+  ptraceSetOptions(tid: number, options: number): number;
+  /** Returns the size of the regset in bytes (at most the buffer's). */
+  ptraceGetRegset(tid: number, type: number, buffer: ArrayBufferView): number;
+  ptraceSetRegset(tid: number, type: number, buffer: ArrayBufferView): number;
+  ptraceGetSigmask(tid: number, mask: BigUint64Array): number;
+  ptraceSetSigmask(tid: number, mask: BigUint64Array): number;
+  /** The siginfo_t (128 bytes) of a signal-delivery-stop. */
+  ptraceGetSiginfo(tid: number, buffer: ArrayBufferView): number;
+  /** Reads queued signals, 128 bytes each, without taking them; returns their number. */
+  ptracePeekSiginfo(tid: number, shared: number, offset: number, buffer: ArrayBufferView): number;
+  /** struct ptrace_rseq_configuration, 24 bytes: u64 pointer, u32 size, u32 signature, u32 flags. */
+  ptraceGetRseq(tid: number, buffer: ArrayBufferView): number;
+  ptraceGetSyscallInfo(tid: number, buffer: ArrayBufferView): number;
+  ptraceGetEventMessage(tid: number): number;
+  /** The number of BPF instructions (8 bytes each) of a task's seccomp filter, the latest first; an empty buffer asks for it only. */
+  ptraceSeccompFilter(tid: number, index: number, buffer: ArrayBufferView): number;
+  /** struct seccomp_metadata: u64 index (in), u64 flags (out). */
+  ptraceSeccompMetadata(tid: number, buffer: ArrayBufferView): number;
+  /** waitpid(2) with __WALL and a limit: the task that changed, or 0 when the time is up. timeoutMs 0 polls. */
+  waitTask(tid: number, options: number, timeoutMs: number, status: Int32Array): number;
+  vmRead(pid: number, address: number, buffer: ArrayBufferView): number;
+  vmWrite(pid: number, address: number, buffer: ArrayBufferView): number;
+  /** process_vm_readv of many (address, length) pairs, dense into `destination`; returns the bytes read before the first failure. */
+  vmReadRanges(pid: number, ranges: Float64Array, destination: ArrayBufferView): number;
+  /** pread(2) and pwrite(2). */
+  readAt(fd: number, offset: number, buffer: ArrayBufferView): number;
+  writeAt(fd: number, offset: number, buffer: ArrayBufferView): number;
+  pidfdGetfd(pidfd: number, fd: number): number;
+  tgkill(pid: number, tid: number, signal: number): number;
+  /** kcmp(2): 0 equal, 1 less, 2 greater, 3 different. */
+  kcmp(pid1: number, pid2: number, type: number, index1: number, index2: number): number;
+  /**
+   * PAGEMAP_SCAN: masks are (inverted, all of, any of, returned); regions get (start, end, categories); walkEnd[0] says
+   * where the walk ended, which may be early. Returns the number of regions.
+   */
+  pagemapScan(
+    fd: number,
+    start: number,
+    end: number,
+    masks: Float64Array,
+    regions: BigUint64Array,
+    walkEnd: Float64Array,
+  ): number;
+  /** Copies the in-target agent's machine code into `buffer`; returns its length. */
+  agentCode(buffer: Uint8Array): number;
 }

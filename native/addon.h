@@ -31,5 +31,6 @@ void registerSpawn(Napi::Env env, Napi::Object exports);
 void registerSocket(Napi::Env env, Napi::Object exports);
 void registerUffd(Napi::Env env, Napi::Object exports);
 void registerWait(Napi::Env env, Napi::Object exports);
+void registerPtrace(Napi::Env env, Napi::Object exports);
 
 }  // namespace faultline
