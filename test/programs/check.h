@@ -74,14 +74,14 @@ __attribute__((noreturn, unused)) static void test_pass(void) {
 /// A fact that must hold after the restore (and without one).
 #define CHECK(condition, ...)                                                                                     \
   do {                                                                                                            \
-    if (!(condition)) test_fail(__FILE__ ":" TEST_STRING(__LINE__) ": " __VA_ARGS__);                             \
+    if (!(condition)) test_fail(__FILE_NAME__ ":" TEST_STRING(__LINE__) ": " __VA_ARGS__);                             \
   } while (0)
 /// A call that must not fail; gives its result.
 #define MUST(call)                                                                                                \
   ({                                                                                                              \
     __typeof__(call) must_result = (call);                                                                        \
     if ((long)must_result == -1L)                                                                                 \
-      test_fail(__FILE__ ":" TEST_STRING(__LINE__) ": %s: %s", #call, strerror(errno));                           \
+      test_fail(__FILE_NAME__ ":" TEST_STRING(__LINE__) ": %s: %s", #call, strerror(errno));                           \
     must_result;                                                                                                  \
   })
 

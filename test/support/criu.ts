@@ -9,11 +9,16 @@ export const criuBinary = process.env.FAULTLINE_CRIU ?? "/opt/criu/criu";
 /** No command of CRIU's takes longer than this unless it hangs, milliseconds. */
 const limitMs = 60_000;
 
+/** Errors of every run without CAP_SYS_RESOURCE, and those that only follow from another. */
+const noise = /RLIMIT_NOFILE for self|Killing processes because|Unable to detach|Restoring FAILED\.?|Dumping FAILED/;
+
 /** The lines of a CRIU log that say what went wrong, at most `count`, without time stamps. */
 export function criuErrors(log: string, count = 3): string {
   if (!existsSync(log)) return "no log";
   const lines = readFileSync(log, "utf8").split("\n");
-  const errors = lines.filter((line) => /\bError\b/.test(line)).map((line) => line.replace(/^\([\d.]+\)\s*/, ""));
+  const errors = lines
+    .filter((line) => /\bError\b/.test(line) && !noise.test(line))
+    .map((line) => line.replace(/^\([\d.]+\)\s*/, ""));
   return (errors.length > 0 ? errors.slice(0, count) : lines.slice(-count)).join(" | ").trim();
 }
 

@@ -142,7 +142,8 @@ export class Program {
     writeFileSync(this.scratch.join("go"), "");
   }
 
-  private verdictNow(): string | undefined {
+  /** The verdict, where the program has given it already. */
+  verdictNow(): string | undefined {
     const file = this.scratch.join("verdict");
     return existsSync(file) ? readFileSync(file, "utf8").trim() : undefined;
   }

@@ -1,0 +1,14 @@
+// The execution domain: a personality with address randomisation off, which children inherit.
+// criu: it does not restore the personality
+#include "check.h"
+#include <sys/personality.h>
+
+int main(int argc, char **argv) {
+  test_init(argc, argv);
+  MUST(personality(ADDR_NO_RANDOMIZE | STICKY_TIMEOUTS));
+  test_ready();
+  test_wait();
+  int now = personality(0xffffffff);
+  CHECK(now == (ADDR_NO_RANDOMIZE | STICKY_TIMEOUTS), "personality is 0x%x", now);
+  test_pass();
+}
