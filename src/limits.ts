@@ -16,3 +16,12 @@ export const SPIN_US_DEFAULT = 80;
 export const PACKED_INDEX_BYTES_MAX = 1024 * 1024 * 1024;
 /** Most pages of one image file: 2 to the 52 bytes, so that byte offsets stay exact. */
 export const IMAGE_PAGES_MAX = 2 ** 40;
+
+/** Messages inside messages of an image; protobuf's own default. */
+export const MESSAGE_DEPTH_MAX = 100;
+/** Largest image file that is read as a whole, bytes. Pages files are read in blocks. */
+export const IMAGE_BYTES_MAX = 1024 * 1024 * 1024;
+/** Directories in a chain of `parent` links. */
+export const PARENT_CHAIN_MAX = 1024;
+/** Page numbers of a 64-bit address space. */
+export const ADDRESS_PAGES_MAX = 2 ** 52;

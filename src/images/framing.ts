@@ -1,9 +1,10 @@
 // Image files as records: magics, lengths, messages and the payloads that follow them. Reads both framings
 // (img_version 1 has no class magic) and writes what CRIU 4.2 writes, byte for byte.
 // Not for finding files (directory.ts) nor for the pages of memory (pageIndex.ts).
-import { readFileSync, statSync, writeFileSync } from "node:fs";
+import { closeSync, fstatSync, readFileSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { FaultlineError } from "../errors";
+import { IMAGE_BYTES_MAX } from "../limits";
 import {
   classMagics,
   formats,
@@ -13,9 +14,9 @@ import {
   imageName,
   kindOfMagic,
 } from "./formats";
-import { IMAGE_BYTES_MAX } from "./limits";
 import { type AnyMessage, decodeAny, encodeAny, type Init } from "./message";
 import type { Messages } from "./messages";
+import { openImageFile } from "./openFile";
 import { decodePayload, encodePayload, type Payload } from "./payload";
 import { type MessageName, messageType } from "./schema";
 
@@ -139,27 +140,17 @@ function pushRecord(parts: Buffer[], name: MessageName, message: AnyMessage): vo
 
 /** Reads an image file as a whole. Throws IMAGE_MISSING where there is none, IMAGE_UNSUPPORTED over 1 GiB. */
 export function readImageFile(path: string): Buffer {
+  const fd = openImageFile(path);
   try {
-    const { size } = statSync(path);
+    const { size } = fstatSync(fd);
     if (size > IMAGE_BYTES_MAX) {
       throw new FaultlineError("IMAGE_UNSUPPORTED", `an image of ${size} bytes is too large to read as a whole`, {
         file: path,
       });
     }
-    return readFileSync(path);
-  } catch (error) {
-    if (error instanceof FaultlineError) throw error;
-    const { code, errno } = error as NodeJS.ErrnoException;
-    const missing = code === "ENOENT" || code === "ENOTDIR";
-    throw new FaultlineError(
-      missing ? "IMAGE_MISSING" : "SYSTEM",
-      missing ? "an image is missing" : "an image cannot be read",
-      {
-        file: path,
-        errno: missing || errno === undefined ? undefined : -errno,
-        cause: error,
-      },
-    );
+    return readFileSync(fd);
+  } finally {
+    closeSync(fd);
   }
 }
 

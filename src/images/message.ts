@@ -3,7 +3,7 @@
 // and every failure names file, record and offset. Wire format: https://protobuf.dev/programming-guides/encoding.
 // Not for the framing of records (framing.ts).
 import { FaultlineError } from "../errors";
-import { MESSAGE_DEPTH_MAX } from "./limits";
+import { MESSAGE_DEPTH_MAX } from "../limits";
 import type { Messages } from "./messages";
 import { type FieldType, type MessageName, type MessageType, messageType } from "./schema";
 import { decodeText, encodeText } from "./text";

@@ -1,0 +1,328 @@
+// An image directory: a checkpoint as its files say it, read when asked and kept. What the files mean for a restore or for
+// a reader is for other rooms. No name in an image is ever used as a path: file names are made of numbers, links are not
+// followed except for `parent`.
+import { readdirSync, realpathSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { FaultlineError } from "../errors";
+import { PARENT_CHAIN_MAX } from "../limits";
+import { FileTable } from "./fileTable";
+import type { ImageKind } from "./formats";
+import { decodeImageOf, type Image, readImageFile } from "./framing";
+import type {
+  CoreEntry,
+  FdinfoEntry,
+  FileEntry,
+  FsEntry,
+  InventoryEntry,
+  MemfdInodeEntry,
+  MmEntry,
+  TaskKobjIdsEntry,
+  VmaEntry,
+} from "./messages";
+import { PageIndex } from "./pageIndex";
+import { decodePagemap } from "./pagemap";
+import { openPackedPages, openRawPages, type PagesFile } from "./pagesFile";
+
+/** Newest img_version that this version reads; 3 is for compressed images of later CRIUs. */
+const IMAGE_VERSION_MAX = 2;
+
+/** Values of task_core_entry.task_state. */
+export const TaskState = { Alive: 1, Dead: 2, Stopped: 3, Zombie: 6 } as const;
+
+/** One task of the tree. Pids are those of its own pid namespace. */
+export interface TaskNode {
+  readonly pid: number;
+  /** 0 for the root. */
+  readonly ppid: number;
+  readonly pgid: number;
+  readonly sid: number;
+  /** Thread ids, the leader's first; only the leader's for a dead task. */
+  readonly threads: readonly number[];
+  /** A zombie: it has a core with an exit code and nothing else. */
+  readonly dead: boolean;
+  readonly children: readonly TaskNode[];
+}
+
+/** One open descriptor. `file` is undefined where the image lacks it, which verify reports. */
+export interface Descriptor {
+  readonly fd: number;
+  readonly closeOnExec: boolean;
+  readonly entry: FdinfoEntry;
+  readonly file: FileEntry | undefined;
+}
+
+const CLOSE_ON_EXEC = 1;
+
+export class ImageDirectory implements Disposable {
+  private readonly images = new Map<string, Image | undefined>();
+  private readonly indexes = new Map<string, PageIndex | undefined>();
+  private readonly pagesFiles = new Map<number, PagesFile>();
+  private parentDirectory: ImageDirectory | undefined | null = null;
+  private treeNodes: readonly TaskNode[] | undefined;
+  private fileTable: FileTable | undefined;
+
+  private constructor(
+    /** Absolute, without links. */
+    readonly path: string,
+    private readonly depth: number,
+  ) {}
+
+  /** Opens a directory. Nothing but the inventory is read. Throws NOT_FOUND, IMAGE_MISSING, IMAGE_UNSUPPORTED. */
+  static open(path: string): ImageDirectory {
+    const directory = new ImageDirectory(resolveDirectory(path), 0);
+    directory.checkVersion();
+    return directory;
+  }
+
+  /** inventory.img. */
+  get inventory(): InventoryEntry {
+    return this.image("INVENTORY", "inventory.img").records[0]!.message;
+  }
+
+  /** Names of all entries of the directory, sorted. */
+  names(): string[] {
+    return readdirSync(this.path).sort();
+  }
+
+  /** The tasks without parents in the image: normally one. */
+  get roots(): readonly TaskNode[] {
+    const pids = new Set(this.tasks.map((task) => task.pid));
+    return this.tasks.filter((task) => !pids.has(task.ppid));
+  }
+
+  /** All tasks in the order of pstree.img, parents before children. */
+  get tasks(): readonly TaskNode[] {
+    this.treeNodes ??= this.readTree();
+    return this.treeNodes;
+  }
+
+  /** One task. Throws NOT_FOUND. */
+  task(pid: number): TaskNode {
+    const found = this.tasks.find((task) => task.pid === pid);
+    if (found !== undefined) return found;
+    throw new FaultlineError("NOT_FOUND", `no task ${pid} in this image`, {
+      file: this.path,
+      advice: `it has ${this.tasks.map((task) => task.pid).join(", ")}`,
+    });
+  }
+
+  /** core-TID.img; only the core of a leader carries `tc`. */
+  core(tid: number): CoreEntry {
+    return this.image("CORE", `core-${id(tid)}.img`).records[0]!.message;
+  }
+
+  /** Which kernel objects a task uses: ids-PID.img, or what its core says. Undefined for a dead task. */
+  ids(pid: number): TaskKobjIdsEntry | undefined {
+    return this.optionalImage("IDS", `ids-${id(pid)}.img`)?.records[0]?.message ?? this.core(pid).ids;
+  }
+
+  /** mm-PID.img, with the VMAs of vmas-PID.img in images old enough to have one. Throws IMAGE_MISSING for a dead task. */
+  mm(pid: number): MmEntry {
+    const mm = this.image("MM", `mm-${id(pid)}.img`).records[0]!.message;
+    if (mm.vmas.length > 0) return mm;
+    const vmas = this.optionalImage("VMAS", `vmas-${id(pid)}.img`);
+    return vmas === undefined ? mm : { ...mm, vmas: vmas.records.map((record) => record.message) };
+  }
+
+  /** The task's mappings as dumped: by address, then guard ranges (status bit 16), which lie inside others. */
+  vmas(pid: number): readonly VmaEntry[] {
+    return this.mm(pid).vmas;
+  }
+
+  /** fs-PID.img. */
+  fs(pid: number): FsEntry {
+    return this.image("FS", `fs-${id(pid)}.img`).records[0]!.message;
+  }
+
+  /** The task's descriptors in the order of the image. None for a dead task. */
+  descriptors(pid: number): readonly Descriptor[] {
+    const ids = this.ids(pid);
+    const perId = this.inventory.fdinfo_per_id !== false;
+    if (perId && ids === undefined) return [];
+    const image = this.optionalImage("FDINFO", `fdinfo-${perId ? ids!.files_id : id(pid)}.img`);
+    return (image?.records ?? []).map(({ message: entry }) => ({
+      fd: entry.fd,
+      closeOnExec: (entry.flags & CLOSE_ON_EXEC) !== 0,
+      entry,
+      file: this.files.find(entry.id, entry.type),
+    }));
+  }
+
+  /** Every file of files.img, or of the one image per type that older CRIUs wrote. */
+  get files(): FileTable {
+    this.fileTable ??= FileTable.read(this);
+    return this.fileTable;
+  }
+
+  /** memfd.img: memory files and shared anonymous memory of their kind. */
+  get memoryFiles(): readonly MemfdInodeEntry[] {
+    return this.messages("MEMFD_INODE", "memfd.img");
+  }
+
+  /** What is in flight in a pipe (or in a FIFO); undefined where nothing was. */
+  pipeBytes(pipeId: number): Buffer | undefined {
+    for (const [kind, name] of [
+      ["PIPES_DATA", "pipes-data.img"],
+      ["FIFO_DATA", "fifo-data.img"],
+    ] as const) {
+      const found = this.optionalImage(kind, name)?.records.find((record) => record.message.pipe_id === pipeId);
+      if (found?.payload?.kind === "bytes") return found.payload.bytes;
+    }
+    return undefined;
+  }
+
+  /** The page index of a task's address space. Throws IMAGE_MISSING where the task has no pagemap. */
+  pageIndex(pid: number): PageIndex {
+    return this.requiredIndex(`pagemap-${id(pid)}.img`);
+  }
+
+  /** The page index of a shared memory object or memory file, whose pages count from 0. */
+  shmemPageIndex(shmid: number | bigint): PageIndex {
+    return this.requiredIndex(`pagemap-shmem-${shmemId(shmid)}.img`);
+  }
+
+  /** Whether the object has any page in this image. */
+  hasShmemPages(shmid: number | bigint): boolean {
+    return this.index(`pagemap-shmem-${shmemId(shmid)}.img`) !== undefined;
+  }
+
+  /** The directory that the link `parent` leads to: what an incremental dump builds on. */
+  get parent(): ImageDirectory | undefined {
+    if (this.parentDirectory === null) this.parentDirectory = this.openParent();
+    return this.parentDirectory;
+  }
+
+  /** An image of this directory. Throws IMAGE_MISSING, or what decoding throws. */
+  image<K extends ImageKind>(kind: K, name: string): Image<K> {
+    const image = this.optionalImage(kind, name);
+    if (image !== undefined) return image;
+    throw new FaultlineError("IMAGE_MISSING", "an image is missing", { file: join(this.path, name) });
+  }
+
+  /** Like image(), with undefined for a file that is not there: CRIU writes no image that would have no record. */
+  optionalImage<K extends ImageKind>(kind: K, name: string): Image<K> | undefined {
+    if (!this.images.has(name)) {
+      const file = join(this.path, name);
+      const buffer = missingToUndefined(() => readImageFile(file));
+      this.images.set(name, buffer === undefined ? undefined : (decodeImageOf(kind, buffer, file) as unknown as Image));
+    }
+    return this.images.get(name) as Image<K> | undefined;
+  }
+
+  /** The messages of an image that may be missing. */
+  messages<K extends ImageKind>(kind: K, name: string): Image<K>["records"][number]["message"][] {
+    return (this.optionalImage(kind, name)?.records ?? []).map((record) => record.message);
+  }
+
+  /** Closes all pages files. Blocks of this directory must not be read any more. */
+  close(): void {
+    for (const pages of this.pagesFiles.values()) pages.close();
+    this.pagesFiles.clear();
+    this.indexes.clear();
+    if (this.parentDirectory !== null) this.parentDirectory?.close();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  private checkVersion(): void {
+    const version = this.inventory.img_version;
+    const file = join(this.path, "inventory.img");
+    if (version === 0) throw new FaultlineError("IMAGE_CORRUPT", "img_version 0", { file });
+    if (version <= IMAGE_VERSION_MAX) return;
+    throw new FaultlineError("IMAGE_UNSUPPORTED", `img_version ${version} is not known`, {
+      file,
+      advice: "this image is of a newer CRIU; versions 1 and 2 can be read",
+    });
+  }
+
+  private readTree(): readonly TaskNode[] {
+    const nodes = new Map<number, TaskNode & { readonly children: TaskNode[] }>();
+    for (const { message } of this.image("PSTREE", "pstree.img").records) {
+      const { pid, ppid, pgid, sid } = message;
+      if (nodes.has(pid)) {
+        throw new FaultlineError("IMAGE_CORRUPT", `task ${pid} is in the tree twice`, {
+          file: join(this.path, "pstree.img"),
+        });
+      }
+      const state = this.core(pid).tc?.task_state;
+      const dead = state === TaskState.Dead || state === TaskState.Zombie;
+      // CRIU leaves the thread list of a zombie uninitialised.
+      const threads = dead ? [pid] : message.threads;
+      nodes.set(pid, { pid, ppid, pgid, sid, threads, dead, children: [] });
+    }
+    for (const node of nodes.values()) nodes.get(node.ppid)?.children.push(node);
+    return [...nodes.values()];
+  }
+
+  private openParent(): ImageDirectory | undefined {
+    const link = join(this.path, "parent");
+    const path = missingToUndefined(() => resolveDirectory(link));
+    if (path === undefined) return undefined;
+    if (this.depth >= PARENT_CHAIN_MAX || path === this.path) {
+      throw new FaultlineError("IMAGE_CORRUPT", "the chain of parent images does not end", { file: link });
+    }
+    const parent = new ImageDirectory(path, this.depth + 1);
+    parent.checkVersion();
+    return parent;
+  }
+
+  private requiredIndex(name: string): PageIndex {
+    const index = this.index(name);
+    if (index !== undefined) return index;
+    throw new FaultlineError("IMAGE_MISSING", "an image is missing", { file: join(this.path, name) });
+  }
+
+  private index(name: string): PageIndex | undefined {
+    if (!this.indexes.has(name)) {
+      const file = join(this.path, name);
+      const buffer = missingToUndefined(() => readImageFile(file));
+      const sources = { pages: (pagesId: number) => this.pages(pagesId), parent: () => this.parent?.index(name) };
+      this.indexes.set(name, buffer === undefined ? undefined : new PageIndex(decodePagemap(buffer, file), sources));
+    }
+    return this.indexes.get(name);
+  }
+
+  private pages(pagesId: number): PagesFile {
+    const known = this.pagesFiles.get(pagesId);
+    if (known !== undefined) return known;
+    const pages =
+      missingToUndefined(() => openPackedPages(join(this.path, `pagez-${pagesId}.img`))) ??
+      openRawPages(join(this.path, `pages-${pagesId}.img`));
+    this.pagesFiles.set(pagesId, pages);
+    return pages;
+  }
+}
+
+function resolveDirectory(path: string): string {
+  try {
+    const real = realpathSync(path);
+    if (!statSync(real).isDirectory()) throw new FaultlineError("NOT_FOUND", "not a directory", { file: path });
+    return real;
+  } catch (cause) {
+    if (cause instanceof FaultlineError) throw cause;
+    throw new FaultlineError("IMAGE_MISSING", "no such image directory", { file: path, cause });
+  }
+}
+
+/** `undefined` where `read` finds no file. */
+function missingToUndefined<T>(read: () => T): T | undefined {
+  try {
+    return read();
+  } catch (error) {
+    if (error instanceof FaultlineError && error.code === "IMAGE_MISSING") return undefined;
+    throw error;
+  }
+}
+
+/** A pid or thread id that goes into a file name. */
+function id(value: number): number {
+  if (!Number.isInteger(value) || value < 0) throw new TypeError(`${value} is no task id`);
+  return value;
+}
+
+/** A shared memory id that goes into a file name: CRIU prints it as a signed 64-bit number. */
+function shmemId(shmid: number | bigint): string {
+  return BigInt(shmid).toString();
+}
