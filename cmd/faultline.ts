@@ -17,7 +17,9 @@ interface Verb {
 }
 
 /** Every verb, in the order of the help page. */
-const verbs: readonly Verb[] = [];
+const verbs: readonly Verb[] = [
+  { name: "inspect", summary: "look into checkpoint images", load: () => require("./inspect") },
+];
 
 function version(): string {
   const file = join(__dirname, "..", "..", "package.json");
