@@ -3,6 +3,7 @@
 
 static Napi::Object init(Napi::Env env, Napi::Object exports) {
   faultline::registerCodec(env, exports);
+  faultline::registerCpu(env, exports);
   faultline::registerSpawn(env, exports);
   faultline::registerSocket(env, exports);
   faultline::registerUffd(env, exports);

@@ -80,6 +80,10 @@ export interface Addon {
     outFd: number,
   ): Promise<number>;
 
+  // cpu.cc
+  /** CPUID leaf 0xD: (offset, size) in the standard XSAVE area of each component, bytes; 0 where there is none. */
+  xstateLayout(pairs: Uint32Array): number;
+
   // spawn.cc
   /** The stub program as a descriptor (a sealed memfd), or -errno. */
   stubOpen(): number;

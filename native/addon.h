@@ -27,6 +27,7 @@ inline int64_t result(int64_t value) {
 }
 
 void registerCodec(Napi::Env env, Napi::Object exports);
+void registerCpu(Napi::Env env, Napi::Object exports);
 void registerSpawn(Napi::Env env, Napi::Object exports);
 void registerSocket(Napi::Env env, Napi::Object exports);
 void registerUffd(Napi::Env env, Napi::Object exports);

@@ -1,0 +1,138 @@
+// A stopped task of the restore and the agent in it: the foothold for running scripts of system calls, in the leader
+// and in its other threads. Owns the tracing of the task's threads until they are let go.
+import { checked, FaultlineError } from "../../errors";
+import { native } from "../../native";
+import type { BatchResult } from "../batch";
+import { mapFlag, pageSize, protection, ptraceOption, signals, syscalls } from "../constants";
+import { AgentThread, agentBytes as agentCode, pokeMemory } from "../injector";
+import { Tracee } from "../tracee";
+import { agentAreaBytes, agentBytes } from "./layout";
+import type { Script } from "./script";
+
+/** Address of the spare `syscall` instruction in the stub (native/spawn.cc). */
+const stubSyscall = 0x100bcn;
+/** What each further thread gets of the agent's data area, bytes. */
+export const threadAreaBytes = 8 * 1024;
+const eexist = 17;
+const einval = 22;
+const eperm = 1;
+
+let stub = -1;
+
+/** Runs the stub with the given pid, stopped and traced, with the agent at `hole`. Ends with us (PTRACE_O_EXITKILL). */
+export function spawnHost(pid: number, newSession: boolean, hole: number): AgentHost {
+  if (stub < 0) stub = checked(native.stubOpen(), "memfd_create", "the stub program cannot be made");
+  const got = native.spawnStub(stub, pid, newSession);
+  if (got < 0) throw spawnError(pid, -got);
+  try {
+    const tracee = Tracee.seize(pid, pid, ptraceOption.exitKill);
+    tracee.interrupt();
+    mapAgentAt(tracee, hole);
+    return new AgentHost(tracee, hole);
+  } catch (error) {
+    native.pidfdSignal(checked(native.pidfdOpen(pid), "pidfd_open", "the new task is gone", { pid }), signals.SIGKILL);
+    native.reap(pid, true);
+    throw error;
+  }
+}
+
+function spawnError(pid: number, errno: number): FaultlineError {
+  const details = { pid, syscall: "clone3", errno };
+  if (errno === eexist) {
+    return new FaultlineError("BUSY", "the pid is taken by a process or thread that runs, or is not reaped yet", {
+      ...details,
+      advice: `see what it is with \`ps -fL ${pid}\``,
+    });
+  }
+  if (errno === eperm) {
+    return new FaultlineError("PERMISSION", "a process with a chosen pid may not be made", {
+      ...details,
+      advice: "run as root or with CAP_CHECKPOINT_RESTORE",
+    });
+  }
+  if (errno === einval) {
+    return new FaultlineError("UNSUPPORTED", "this pid cannot be had here", {
+      ...details,
+      advice: "raise /proc/sys/kernel/pid_max above it",
+    });
+  }
+  return new FaultlineError("SYSTEM", "the process cannot be made", details);
+}
+
+/** Two single calls, since there is nothing to run a batch yet. */
+function mapAgentAt(tracee: Tracee, hole: number): void {
+  tracee.setSignalMask(0xffffffffffffffffn);
+  const flags = mapFlag.private | mapFlag.anonymous | mapFlag.fixedNoReplace;
+  const map = (address: number, length: number, prot: number): void => {
+    const got = tracee.runSyscall(stubSyscall, syscalls.mmap, [address, length, prot, flags, -1, 0]);
+    checked(Number(got), "mmap", "the agent cannot be mapped", { pid: tracee.pid, address });
+  };
+  map(hole, pageSize, protection.read | protection.execute);
+  map(hole + pageSize, agentAreaBytes, protection.read | protection.write);
+  pokeMemory(tracee.pid, hole, agentCode());
+}
+
+export class AgentHost {
+  readonly tracee: Tracee;
+  readonly hole: number;
+  readonly #leader: AgentThread;
+
+  /** A task that has the agent's memory already: spawned, or forked from one that has. */
+  constructor(tracee: Tracee, hole: number) {
+    this.tracee = tracee;
+    this.hole = hole;
+    this.#leader = this.#thread(tracee, 0, agentAreaBytes);
+  }
+
+  get pid(): number {
+    return this.tracee.pid;
+  }
+
+  /** Runs a script in the leader; the results of its batches, in order. */
+  run(script: Script): BatchResult[] {
+    return script.batches.map((batch) => this.#leader.run(batch));
+  }
+
+  /** A task or thread that the leader's script has just created with CLONE_PTRACE: waits for it to stop. */
+  adoptStopped(pid: number, tid: number): Tracee {
+    const tracee = Tracee.adopt(pid, tid);
+    const stop = tracee.waitStop();
+    if (stop.kind !== "event-stop") throw tracee.ended("its creation");
+    return tracee;
+  }
+
+  /** Runs one short script in each thread, all at once as far as the data area reaches. */
+  runThreads(work: readonly { tracee: Tracee; script: Script }[]): void {
+    const atOnce = Math.floor(agentAreaBytes / threadAreaBytes);
+    for (let from = 0; from < work.length; from += atOnce) {
+      const running = work.slice(from, from + atOnce).map(({ tracee, script }, index) => {
+        const thread =
+          tracee === this.tracee ? this.#leader : this.#thread(tracee, index * threadAreaBytes, threadAreaBytes);
+        const batch = script.batches[0];
+        if (script.batches.length > 1) throw new RangeError("a thread's script fits one batch");
+        return { thread, batch };
+      });
+      // The leader shares the area with the others here, so it goes alone.
+      for (const { thread, batch } of running) if (batch !== undefined && thread === this.#leader) thread.run(batch);
+      const others = running.filter(({ thread, batch }) => batch !== undefined && thread !== this.#leader);
+      for (const { thread, batch } of others) if (batch !== undefined) thread.start(batch);
+      for (const { thread } of others) thread.finish();
+    }
+  }
+
+  /** Takes the agent's memory away and leaves the leader in the system call's exit stop, where nothing of it runs. */
+  unmapAgent(): void {
+    const offset = Buffer.from(agentCode()).indexOf(Buffer.from([0x0f, 0x05]));
+    const got = this.tracee.runSyscall(BigInt(this.hole + offset), syscalls.munmap, [this.hole, agentBytes]);
+    checked(Number(got), "munmap", "the agent cannot be unmapped", { pid: this.pid });
+  }
+
+  #thread(tracee: Tracee, offset: number, length: number): AgentThread {
+    return new AgentThread(tracee, {
+      stopSignal: signals.SIGSTOP,
+      code: this.hole,
+      data: this.hole + pageSize + offset,
+      dataBytes: length,
+    });
+  }
+}

@@ -1,0 +1,100 @@
+// TCP and UDP sockets that have no peer state in the kernel: unbound, bound and listening ones.
+// Connections are made in tcp.ts.
+import type { InetSkEntry } from "../../../images/messages";
+import type { Batch } from "../../batch";
+import { syscalls } from "../../constants";
+import { type FileContext, fileKey, openFlag, setOwner, setStatus, settle } from "./context";
+import { setInteger, setSocketOptions, socketOptionCalls } from "./socketOptions";
+
+export const family = { unix: 1, inet: 2, inet6: 10 } as const;
+export const socketType = { stream: 1, datagram: 2, seqpacket: 5 } as const;
+export const tcpState = { established: 1, closed: 7, listening: 10 } as const;
+const solSocket = 1;
+const solIp = 0;
+const solTcp = 6;
+const solIpv6 = 41;
+const reuseAddress = 2;
+const ipv6Only = 26;
+const ipOption = { tos: 1, ttl: 2, pktinfo: 8, freeBind: 15 } as const;
+const tcpOption = { nodelay: 1, cork: 3, keepIdle: 4, keepInterval: 5, keepCount: 6 } as const;
+
+/** struct sockaddr_in or sockaddr_in6; `words` are the address as the image holds it. */
+export function socketAddress(kind: number, words: readonly number[], port: number): Uint8Array {
+  const bytes = new DataView(new ArrayBuffer(kind === family.inet ? 16 : 28));
+  bytes.setUint16(0, kind, true);
+  bytes.setUint16(2, port, false);
+  if (kind === family.inet) bytes.setUint32(4, words[0] ?? 0, true);
+  else {
+    words.slice(0, 4).forEach((word, index) => {
+      bytes.setUint32(8 + index * 4, word, true);
+    });
+  }
+  return new Uint8Array(bytes.buffer);
+}
+
+/** Why the socket cannot be made here, or undefined. */
+export function inetObstacle(socket: InetSkEntry): string | undefined {
+  if (socket.family !== family.inet && socket.family !== family.inet6) return `socket family ${socket.family}`;
+  if (socket.type !== socketType.stream && socket.type !== socketType.datagram) return `socket type ${socket.type}`;
+  if (socket.src_port > 0xffff || socket.dst_port > 0xffff) return `port ${socket.src_port} or ${socket.dst_port}`;
+  if (socket.type === socketType.stream && socket.state !== tcpState.closed && socket.state !== tcpState.listening) {
+    return `a TCP connection (state ${socket.state})`;
+  }
+  return undefined;
+}
+
+export function setInetOptions(batch: Batch, descriptor: number, socket: InetSkEntry): void {
+  const level = socket.family === family.inet ? solIp : solIpv6;
+  const ip = socket.ip_opts;
+  if (level === solIp) {
+    if (ip?.freebind === true) setInteger(batch, descriptor, solIp, ipOption.freeBind, 1);
+    if (ip?.pktinfo === true) setInteger(batch, descriptor, solIp, ipOption.pktinfo, 1);
+    if (ip?.tos !== undefined && ip.tos !== 0) setInteger(batch, descriptor, solIp, ipOption.tos, ip.tos);
+    if (ip?.ttl !== undefined && ip.ttl !== 64) setInteger(batch, descriptor, solIp, ipOption.ttl, ip.ttl);
+  }
+  if (socket.type !== socketType.stream) return;
+  const tcp = socket.tcp_opts;
+  const { opts } = socket;
+  const numbers: [number, number | undefined][] = [
+    [tcpOption.keepCount, tcp?.keepcnt ?? opts.tcp_keepcnt],
+    [tcpOption.keepIdle, tcp?.keepidle ?? opts.tcp_keepidle],
+    [tcpOption.keepInterval, tcp?.keepintvl ?? opts.tcp_keepintvl],
+    [tcpOption.nodelay, tcp?.nodelay === true ? 1 : undefined],
+    [tcpOption.cork, tcp?.cork === true ? 1 : undefined],
+  ];
+  for (const [name, value] of numbers) {
+    if (value !== undefined && value !== 0) setInteger(batch, descriptor, solTcp, name, value);
+  }
+}
+
+/** Calls that one socket takes at most; the room to ask a script for. */
+export const inetCalls = socketOptionCalls + 24;
+
+export function makeInet(context: FileContext, socket: InetSkEntry): void {
+  const batch = context.script.room(inetCalls, 1024);
+  batch.call(syscalls.socket, [socket.family, socket.type | openFlag.closeOnExec, socket.proto]);
+  if (socket.v6only !== undefined && socket.family === family.inet6) {
+    setInteger(batch, 0, solIpv6, ipv6Only, Number(socket.v6only));
+  }
+  if (socket.src_port !== 0) {
+    // The port may be in TIME_WAIT from before the dump; the program's own setting follows with the other options.
+    setInteger(batch, 0, solSocket, reuseAddress, 1);
+    const address = socketAddress(socket.family, socket.src_addr, socket.src_port);
+    batch.call(syscalls.bind, [0, batch.place(address), address.length], {
+      purpose: `binding port ${socket.src_port}`,
+    });
+    if (socket.opts.reuseaddr !== true) setInteger(batch, 0, solSocket, reuseAddress, 0);
+  }
+  setSocketOptions(batch, 0, socket.opts);
+  setInetOptions(batch, 0, socket);
+  if (socket.type === socketType.stream && socket.state === tcpState.listening) {
+    batch.call(syscalls.listen, [0, socket.backlog], { purpose: `listening on port ${socket.src_port}` });
+  }
+  if (socket.type === socketType.datagram && socket.dst_port !== 0) {
+    const peer = socketAddress(socket.family, socket.dst_addr, socket.dst_port);
+    batch.call(syscalls.connect, [0, batch.place(peer), peer.length]);
+  }
+  setStatus(batch, 0, socket.flags);
+  setOwner(batch, 0, socket.fown);
+  settle(context, batch, 0, fileKey(socket.id));
+}

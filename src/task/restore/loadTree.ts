@@ -1,0 +1,112 @@
+// Reads what an image directory says about its tasks into one TreeImage, and checks the ids that tie the images
+// together. Whether a kind can be restored is decided by the plans; the pages of memory are not read here.
+import { statSync } from "node:fs";
+import { join } from "node:path";
+import { FaultlineError } from "../../errors";
+import { type ImageDirectory, type TaskNode, TaskState } from "../../images/directory";
+import type { RemapFilePathEntry } from "../../images/messages";
+import { RemapType } from "../../images/messages";
+import type { PipeContent, SocketPacket, TaskImage, ThreadImage, TreeImage } from "./treeImage";
+
+/** pid_max cannot be larger on 64 bits (PID_MAX_LIMIT). */
+const pidMax = 4 * 1024 * 1024;
+
+/** Reads the whole directory but its pages. Throws FaultlineErrors that name the file. */
+export function loadTree(images: ImageDirectory): TreeImage {
+  const remaps = images.messages("REMAP_FPATH", "remap-fpath.img");
+  const tree: TreeImage = {
+    inventory: images.inventory,
+    tasks: loadTasks(images),
+    files: new Map(images.files.entries.map((file) => [file.id, file])),
+    pipeContents: loadPipes(images),
+    memfds: new Map(images.memoryFiles.map((message) => [Number(message.inode_id), message])),
+    ttys: new Map(images.messages("TTY_INFO", "tty-info.img").map((message) => [message.id, message])),
+    packets: loadPackets(images),
+    seccompFilters: images.messages("SECCOMP", "seccomp.img")[0]?.seccomp_filters ?? [],
+    locks: images.messages("FILE_LOCKS", "filelocks.img"),
+    ghosts: new Map(remaps.filter(isGhost).map((remap) => [remap.orig_id, remap.remap_id & 0x7fffffff])),
+    dumpedAtMs: statSync(join(images.path, "inventory.img")).mtimeMs,
+  };
+  return tree;
+}
+
+function corrupt(images: ImageDirectory, message: string, name: string): FaultlineError {
+  return new FaultlineError("IMAGE_CORRUPT", message, { file: join(images.path, name) });
+}
+
+/** Very old images had no type and marked ghosts by bit 31 of the id. */
+function isGhost(remap: RemapFilePathEntry): boolean {
+  if (remap.remap_type === undefined) return remap.remap_id >= 0x80000000;
+  return remap.remap_type === RemapType.GHOST;
+}
+
+function loadTasks(images: ImageDirectory): TaskImage[] {
+  const pids = new Set<number>();
+  for (const task of images.tasks) {
+    for (const tid of new Set([task.pid, ...task.threads])) {
+      if (tid < 1 || tid > pidMax) throw corrupt(images, `pid ${tid} is no pid`, "pstree.img");
+      if (pids.has(tid)) throw corrupt(images, `pid ${tid} is there twice`, "pstree.img");
+      pids.add(tid);
+    }
+  }
+  const { roots } = images;
+  if (roots.length !== 1) throw corrupt(images, `${roots.length} roots of the task tree`, "pstree.img");
+  const ordered = [...roots];
+  for (const parent of ordered) ordered.push(...parent.children);
+  if (ordered.length !== images.tasks.length) throw corrupt(images, "tasks that hang on no root", "pstree.img");
+  return ordered.map((task) => loadTask(images, task));
+}
+
+function loadTask(images: ImageDirectory, node: TaskNode): TaskImage {
+  const { pid, dead } = node;
+  const core = images.core(pid);
+  if (core.tc === undefined) throw corrupt(images, "a process without its common part", `core-${pid}.img`);
+  const base = { pid, parent: node.ppid, group: node.pgid, session: node.sid, core, dead };
+  if (dead) return { ...base, threads: [], ids: undefined, mm: undefined, fs: undefined, descriptors: [] };
+  if (core.tc.task_state !== TaskState.Alive && core.tc.task_state !== TaskState.Stopped) {
+    throw corrupt(images, `task state ${core.tc.task_state}`, `core-${pid}.img`);
+  }
+  const others = node.threads.filter((tid) => tid !== pid);
+  const threads: ThreadImage[] = [{ tid: pid, core }, ...others.map((tid) => ({ tid, core: images.core(tid) }))];
+  for (const thread of threads) checkThread(thread, images);
+  return {
+    ...base,
+    threads,
+    ids: images.ids(pid),
+    mm: images.mm(pid),
+    fs: images.fs(pid),
+    descriptors: images.descriptors(pid).map((descriptor) => descriptor.entry),
+  };
+}
+
+function checkThread({ tid, core }: ThreadImage, images: ImageDirectory): void {
+  const file = join(images.path, `core-${tid}.img`);
+  if (core.mtype !== 1) throw new FaultlineError("IMAGE_UNSUPPORTED", "not an x86-64 image", { file });
+  if (core.thread_info === undefined || core.thread_core === undefined) {
+    throw new FaultlineError("IMAGE_CORRUPT", "a thread without registers", { file });
+  }
+  if (core.thread_info.gpregs.mode === 2) throw new FaultlineError("IMAGE_UNSUPPORTED", "a 32-bit program", { file });
+}
+
+function loadPipes(images: ImageDirectory): Map<number, PipeContent> {
+  const contents = new Map<number, PipeContent>();
+  const records = [
+    ...(images.optionalImage("PIPES_DATA", "pipes-data.img")?.records ?? []),
+    ...(images.optionalImage("FIFO_DATA", "fifo-data.img")?.records ?? []),
+  ];
+  for (const { message, payload } of records) {
+    const bytes = payload?.kind === "bytes" ? payload.bytes : new Uint8Array();
+    contents.set(message.pipe_id, { bytes, size: message.size });
+  }
+  return contents;
+}
+
+function loadPackets(images: ImageDirectory): Map<number, SocketPacket[]> {
+  const packets = new Map<number, SocketPacket[]>();
+  for (const { message, payload } of images.optionalImage("SK_QUEUES", "sk-queues.img")?.records ?? []) {
+    const list = packets.get(message.id_for) ?? [];
+    list.push({ entry: message, bytes: payload?.kind === "bytes" ? payload.bytes : new Uint8Array() });
+    packets.set(message.id_for, list);
+  }
+  return packets;
+}

@@ -1,0 +1,124 @@
+// Contents of a task's memory: what must be there before it runs is written through /proc/PID/mem, whatever the
+// protection of the mapping; what may come later is described for the pager. Reads page indexes, makes no mappings.
+import { closeSync, openSync } from "node:fs";
+import { checked, FaultlineError } from "../../errors";
+import type { ImageDirectory } from "../../images/directory";
+import type { PageIndex } from "../../images/pageIndex";
+import { native } from "../../native";
+import type { ContextRequest, SourceName } from "../../pager/requests";
+import { pageSize } from "../constants";
+import type { Range } from "./layout";
+import type { Mapping, SpacePlan } from "./spacePlan";
+
+/** Pages read and written at a time. */
+const piecePages = 256;
+
+/** Writes the pages of the index that lie in the mappings into the task's memory. Returns how many. */
+export function writePages(pid: number, index: PageIndex, mappings: readonly Mapping[]): number {
+  let written = 0;
+  let memory = -1;
+  const buffer = Buffer.allocUnsafe(piecePages * pageSize);
+  try {
+    for (const mapping of mappings) {
+      for (const [first, end] of runsWithin(index, mapping.start / pageSize, mapping.end / pageSize)) {
+        if (memory < 0) memory = openSync(`/proc/${pid}/mem`, "r+");
+        for (let page = first; page < end; page += piecePages) {
+          const count = Math.min(piecePages, end - page);
+          index.readPages(page, count, buffer);
+          writeAll(memory, page * pageSize, buffer.subarray(0, count * pageSize), pid);
+          written += count;
+        }
+      }
+    }
+  } finally {
+    if (memory >= 0) closeSync(memory);
+  }
+  return written;
+}
+
+/** Writes all pages of a shared object through its descriptor. */
+export function writeObject(descriptor: number, index: PageIndex, bytesMax: number, pid: number): number {
+  let written = 0;
+  const buffer = Buffer.allocUnsafe(piecePages * pageSize);
+  for (const [first, end] of runsWithin(index, 0, Math.ceil(bytesMax / pageSize))) {
+    for (let page = first; page < end; page += piecePages) {
+      const count = Math.min(piecePages, end - page);
+      index.readPages(page, count, buffer);
+      // A memory file may end inside its last page.
+      const bytes = Math.min(count * pageSize, bytesMax - page * pageSize);
+      writeAll(descriptor, page * pageSize, buffer.subarray(0, bytes), pid);
+      written += count;
+    }
+  }
+  return written;
+}
+
+function writeAll(descriptor: number, offset: number, bytes: Uint8Array, pid: number): void {
+  for (let at = 0; at < bytes.length; ) {
+    const done = native.writeAt(descriptor, offset + at, bytes.subarray(at));
+    checked(done, "pwrite", "the task's memory cannot be written", { pid, address: offset + at });
+    if (done === 0) throw new FaultlineError("SYSTEM", "the task's memory cannot be written", { pid, address: offset });
+    at += done;
+  }
+}
+
+function* runsWithin(index: PageIndex, first: number, end: number): Generator<[number, number]> {
+  for (let number = index.runFrom(first); number < index.runCount; number++) {
+    const run = index.run(number);
+    if (run.firstPage >= end) return;
+    yield [Math.max(run.firstPage, first), Math.min(run.firstPage + run.pageCount, end)];
+  }
+}
+
+/** The page at `address` as the image has it: its bytes, or undefined where it is zero. */
+export function pageBytes(index: PageIndex, page: number): Uint8Array | undefined {
+  if (index.lookup(page).kind === "none") return undefined;
+  const bytes = Buffer.alloc(pageSize);
+  index.readPages(page, 1, bytes);
+  return bytes;
+}
+
+/** What the pager serves: every lazy mapping less its guard pages, by the image's pages or a shared object's. */
+export function lazyLayout(
+  pid: number,
+  plan: SpacePlan,
+  images: ImageDirectory,
+): Required<Pick<ContextRequest, "layout" | "sources">> {
+  const entries: number[] = [];
+  const sources: SourceName[] = [{ kind: "task", id: pid }];
+  const sourceOf = new Map<number, number>();
+  for (const mapping of plan.mappings) {
+    if (!mapping.lazy) continue;
+    const start = mapping.start / pageSize;
+    const shmid = Number(mapping.vma.shmid);
+    let source = 0;
+    let base = start;
+    if (mapping.kind === "shared") {
+      source = sourceOf.get(shmid) ?? sources.length;
+      if (!images.hasShmemPages(shmid)) source = -1;
+      else if (!sourceOf.has(shmid)) {
+        sourceOf.set(shmid, source);
+        sources.push({ kind: "shmem", id: shmid });
+      }
+      base = Number(mapping.vma.pgoff) / pageSize;
+    }
+    for (const part of withoutGuards(mapping, plan.guards)) {
+      const first = part.start / pageSize;
+      entries.push(first, (part.end - part.start) / pageSize, source, source < 0 ? 0 : base + first - start);
+    }
+  }
+  return { layout: new Float64Array(entries), sources };
+}
+
+function withoutGuards(range: Range, guards: readonly Range[]): Range[] {
+  const inside = guards.filter((guard) => guard.end > range.start && guard.start < range.end);
+  inside.sort((a, b) => a.start - b.start);
+  const parts: Range[] = [];
+  let start = range.start;
+  for (const guard of inside) {
+    if (guard.start > start) parts.push({ start, end: guard.start });
+    start = Math.max(start, guard.end);
+  }
+  if (start < range.end) parts.push({ start, end: range.end });
+  return parts;
+}

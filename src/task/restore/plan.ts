@@ -1,0 +1,60 @@
+// The whole plan of a restore, made and checked from the images before anything is created. Reads the machine's vdso
+// layout and nothing else of the machine; whether files have changed is fileCheck.ts.
+import { readFileSync } from "node:fs";
+import { FaultlineError } from "../../errors";
+import { type FilePlan, planFiles } from "./filePlan";
+import { agentBytes, findHole } from "./layout";
+import { processProblems } from "./processPlan";
+import { findSharedObjects, type SharedObject } from "./sharedMemory";
+import { planSpace, type SpacePlan, type VdsoShape } from "./spacePlan";
+import { threadProblems } from "./threadPlan";
+import type { TreeImage } from "./treeImage";
+
+export interface RestorePlan {
+  readonly tree: TreeImage;
+  /** By pid; none for dead tasks. */
+  readonly spaces: ReadonlyMap<number, SpacePlan>;
+  readonly shared: readonly SharedObject[];
+  readonly files: FilePlan;
+  /** Where the agent goes, in every task. */
+  readonly hole: number;
+}
+
+let shape: VdsoShape | undefined;
+
+/** How this kernel lays out the vdso, from our own. */
+export function ownVdsoShape(): VdsoShape {
+  if (shape !== undefined) return shape;
+  let dataStart = 0;
+  for (const line of readFileSync("/proc/self/maps", "latin1").split("\n")) {
+    const match = /^([0-9a-f]+)-([0-9a-f]+) .*\[(vvar|vdso)/.exec(line);
+    if (match === null) continue;
+    const start = Number.parseInt(match[1] as string, 16);
+    if (match[3] === "vvar") dataStart ||= start;
+    else {
+      shape = { dataBytes: start - dataStart, codeBytes: Number.parseInt(match[2] as string, 16) - start };
+      return shape;
+    }
+  }
+  throw new FaultlineError("UNSUPPORTED", "this process has no vdso to compare with");
+}
+
+/** Throws IMAGE_UNSUPPORTED with everything that stands in the way, in one message. */
+export function planRestore(tree: TreeImage, vdso: VdsoShape = ownVdsoShape()): RestorePlan {
+  const problems: string[] = [];
+  const spaces = new Map<number, SpacePlan>();
+  for (const task of tree.tasks) {
+    if (task.dead || task.mm === undefined) continue;
+    const own: string[] = [];
+    spaces.set(task.pid, planSpace(task.mm, vdso, own));
+    problems.push(...own.map((problem) => `pid ${task.pid}: ${problem}`));
+    problems.push(...processProblems(task, tree), ...task.threads.flatMap(threadProblems));
+  }
+  const shared = findSharedObjects([...spaces.values()]);
+  const files = planFiles(tree, shared, problems);
+  if (problems.length > 0) {
+    throw new FaultlineError("IMAGE_UNSUPPORTED", `cannot restore this image: ${problems.join("; ")}`);
+  }
+  const taken = [...spaces.values()].flatMap((space) => space.mappings);
+  return { tree, spaces, shared, files, hole: findHole(taken, agentBytes) };
+}

@@ -1,0 +1,114 @@
+// What the leader of a process does for the whole process: signal actions, working directory, timers, limits and the
+// like, as system calls. Pure. Timers come last, because they run from the moment they are set.
+import type { ItimerEntry, PosixTimerEntry, RlimitEntry, TaskCoreEntry } from "../../images/messages";
+import { prctlOperation, signals, syscalls } from "../constants";
+import type { FilePlan } from "./filePlan";
+import type { Script } from "./script";
+import type { TaskImage, TreeImage } from "./treeImage";
+
+const actionCount = 62;
+const signalCount = 64;
+const resourceCount = 16;
+/** MEMBARRIER_CMD_REGISTER_*: global, private, private with core sync, private with rseq (linux/membarrier.h). */
+const membarrierRegistrations = [1 << 2, 1 << 4, 1 << 6, 1 << 8];
+const noTimer = 0n;
+const sigevThreadId = 4;
+
+export function common(task: TaskImage): TaskCoreEntry {
+  const { tc } = task.core;
+  if (tc === undefined) throw new RangeError("the leader's core has a common part");
+  return tc;
+}
+
+export function processProblems(task: TaskImage, tree: TreeImage): string[] {
+  const problems: string[] = [];
+  const refuse = (why: string): void => {
+    problems.push(`pid ${task.pid}: ${why}`);
+  };
+  const tc = common(task);
+  if (tc.sigactions.length !== actionCount) refuse(`${tc.sigactions.length} signal actions instead of ${actionCount}`);
+  if ((tc.rlimits?.rlimits.length ?? 0) > resourceCount) refuse("more limits than there are resources");
+  const root = task.fs === undefined ? undefined : tree.files.get(task.fs.root_id)?.reg;
+  if (root !== undefined && root.name !== "/") refuse(`a root directory of its own (${root.name})`);
+  const ids = tree.inventory.root_ids;
+  if (ids !== undefined && task.ids !== undefined) {
+    for (const name of ["pid_ns_id", "net_ns_id", "ipc_ns_id", "uts_ns_id", "mnt_ns_id", "user_ns_id"] as const) {
+      if (task.ids[name] !== undefined && ids[name] !== undefined && task.ids[name] !== ids[name]) {
+        refuse(`a namespace of its own (${name.replace("_ns_id", "")})`);
+      }
+    }
+  }
+  return problems;
+}
+
+/** Signal actions, directories, mask for new files and what else does not depend on descriptors or privileges. */
+export function processCalls(script: Script, task: TaskImage, plan: FilePlan): void {
+  const tc = common(task);
+  signalActions(script, tc);
+  const batch = script.room(8);
+  if (task.fs !== undefined) {
+    batch.call(syscalls.fchdir, [plan.file(task.fs.cwd_id)], { purpose: "entering the working directory" });
+    if (task.fs.umask !== undefined) batch.call(syscalls.umask, [task.fs.umask]);
+  }
+  if (tc.personality !== 0) batch.call(syscalls.personality, [tc.personality]);
+  if (tc.child_subreaper === true) batch.call(syscalls.prctl, [prctlOperation.setChildSubreaper, 1, 0, 0, 0]);
+  for (const command of membarrierRegistrations) {
+    // CRIU's mask has the bits of MEMBARRIER_CMD_GET_REGISTRATIONS, which are the registering commands themselves.
+    if (((tc.membarrier_registration_mask ?? 0) & command) === 0) continue;
+    script.room(1).call(syscalls.membarrier, [command, 0, 0], { tolerate: true });
+  }
+}
+
+function signalActions(script: Script, tc: TaskCoreEntry): void {
+  let index = 0;
+  for (let signal = 1; signal <= signalCount; signal++) {
+    if (signal === signals.SIGKILL || signal === signals.SIGSTOP) continue;
+    const action = tc.sigactions[index++];
+    if (action === undefined) continue;
+    const batch = script.room(1, 48);
+    const words = new BigUint64Array([action.sigaction, action.flags, action.restorer, action.mask]);
+    batch.call(syscalls.rt_sigaction, [signal, batch.place(new Uint8Array(words.buffer)), 0, 8]);
+  }
+}
+
+/** Interval timers and POSIX timers, with the time that was left. */
+export function timerCalls(script: Script, task: TaskImage): void {
+  const { timers } = common(task);
+  if (timers === undefined) return;
+  [timers.real, timers.virt, timers.prof].forEach((timer, which) => {
+    intervalTimer(script, which, timer);
+  });
+  if (timers.posix.length === 0) return;
+  script.room(1).call(syscalls.prctl, [prctlOperation.timerCreateRestoreIds, 1, 0, 0, 0], {
+    purpose: "asking for timers with chosen ids",
+  });
+  for (const timer of timers.posix) posixTimer(script, timer);
+  script.room(1).call(syscalls.prctl, [prctlOperation.timerCreateRestoreIds, 0, 0, 0, 0]);
+}
+
+function intervalTimer(script: Script, which: number, timer: ItimerEntry): void {
+  if (timer.vsec === noTimer && timer.vusec === noTimer) return;
+  const batch = script.room(1, 48);
+  const words = new BigUint64Array([timer.isec, timer.iusec, timer.vsec, timer.vusec]);
+  batch.call(syscalls.setitimer, [which, batch.place(new Uint8Array(words.buffer)), 0]);
+}
+
+function posixTimer(script: Script, timer: PosixTimerEntry): void {
+  const batch = script.room(2, 192);
+  const event = new DataView(new ArrayBuffer(64)); // struct sigevent
+  event.setBigUint64(0, timer.sival_ptr, true);
+  event.setInt32(8, timer.si_signo, true);
+  event.setInt32(12, timer.it_sigev_notify, true);
+  if ((timer.it_sigev_notify & sigevThreadId) !== 0) event.setInt32(16, timer.notify_thread_id ?? 0, true);
+  const id = batch.place(new Uint8Array(new Int32Array([timer.it_id]).buffer));
+  batch.call(syscalls.timer_create, [timer.clock_id, batch.place(new Uint8Array(event.buffer)), id], {
+    purpose: `timer ${timer.it_id}`,
+  });
+  const words = new BigUint64Array([timer.isec, timer.insec, timer.vsec, timer.vnsec]);
+  batch.call(syscalls.timer_settime, [timer.it_id, 0, batch.place(new Uint8Array(words.buffer)), 0]);
+}
+
+/** Limits by resource number, as prlimit(2) takes them. */
+export function limitsOf(task: TaskImage): readonly RlimitEntry[] {
+  return common(task).rlimits?.rlimits ?? [];
+}

@@ -1,0 +1,66 @@
+// The last steps from outside, then the tree runs: limits, registers, masks, and letting every thread go.
+import { readFileSync, writeFileSync } from "node:fs";
+import { checked, FaultlineError } from "../../errors";
+import { native } from "../../native";
+import type { Tracee } from "../tracee";
+import { composeXstate, xstateLayout } from "../xstate";
+import { common, limitsOf } from "./processPlan";
+import { threadRegisters, threadSignalMask } from "./threadPlan";
+import type { TreeBuild } from "./treeBuild";
+import type { TaskImage, ThreadImage } from "./treeImage";
+
+const eperm = 1;
+
+/** Limits and the like that the tracer can set by pid. */
+export function setFromOutside(task: TaskImage): void {
+  const { pid } = task;
+  limitsOf(task).forEach((limit, resource) => {
+    const done = native.prlimitSet(pid, resource, limit.cur, limit.max);
+    if (done === -eperm && limitIs(pid, resource, limit.cur, limit.max)) return;
+    checked(done, "prlimit", `limit ${resource} cannot be set`, {
+      pid,
+      advice: "raising a hard limit needs CAP_SYS_RESOURCE",
+    });
+  });
+  const score = common(task).oom_score_adj;
+  const file = `/proc/${pid}/oom_score_adj`;
+  if (score !== undefined && score !== Number(readFileSync(file, "latin1"))) writeFileSync(file, String(score));
+}
+
+/** Whether the limit is that already, from the line of /proc/PID/limits, which are in the order of the numbers. */
+function limitIs(pid: number, resource: number, soft: bigint, hard: bigint): boolean {
+  const line = readFileSync(`/proc/${pid}/limits`, "latin1").split("\n")[resource + 1] ?? "";
+  const [softText, hardText] = line.slice(26).trim().split(/\s+/);
+  const value = (text: string | undefined): bigint =>
+    text === "unlimited" ? 0xffffffffffffffffn : BigInt(text ?? "0");
+  return value(softText) === soft && value(hardText) === hard;
+}
+
+/** Sets what only the tracer can set of a thread: extended state, mask, general registers. */
+export function setThread(tracee: Tracee, thread: ThreadImage): void {
+  const info = thread.core.thread_info;
+  if (info === undefined) throw new RangeError("a live thread has registers");
+  const length = tracee.getXstate().length;
+  tracee.setXstate(composeXstate(info.fpregs, xstateLayout(), length));
+  tracee.setSignalMask(threadSignalMask(thread));
+  tracee.setRegisters(threadRegisters(info.gpregs));
+}
+
+/** Removes the agent from the task and sets all its threads; after this nothing may be run in it. */
+export function finishTask(build: TreeBuild, task: TaskImage): void {
+  const host = build.host(task.pid);
+  setFromOutside(task);
+  host.unmapAgent();
+  const tracees = [host.tracee, ...(build.threads.get(task.pid) ?? [])];
+  task.threads.forEach((thread, index) => {
+    const tracee = tracees[index];
+    if (tracee === undefined) throw new FaultlineError("NOT_FOUND", "a thread is gone", { pid: thread.tid });
+    setThread(tracee, thread);
+  });
+}
+
+/** From here on the task runs by itself. */
+export function letGo(build: TreeBuild, task: TaskImage): void {
+  for (const tracee of build.threads.get(task.pid) ?? []) tracee.detach();
+  build.host(task.pid).tracee.detach();
+}

@@ -1,0 +1,275 @@
+// The address space of one task as system calls: mappings with their final protection, advice, guards, the vdso and
+// the mm fields; and which of its ranges can be filled lazily. Pure; contents are somebody else's concern.
+//
+// The order of KERNEL-NOTES' "mm" batch: everything but the agent is unmapped, then all mappings are made at once with
+// MAP_FIXED_NOREPLACE. Pages come from outside, so no protection is ever widened for the time of the restore.
+import type { MmEntry, VmaEntry } from "../../images/messages";
+import { mapFlag, pageSize, prctlOperation, syscalls } from "../constants";
+import type { Range } from "./layout";
+import { agentBytes } from "./layout";
+import type { Script } from "./script";
+
+/** vma_entry.status bits. */
+export const area = {
+  regular: 1 << 0,
+  stack: 1 << 1,
+  vsyscall: 1 << 2,
+  vdso: 1 << 3,
+  heap: 1 << 5,
+  filePrivate: 1 << 6,
+  fileShared: 1 << 7,
+  anonymousShared: 1 << 8,
+  anonymousPrivate: 1 << 9,
+  systemV: 1 << 10,
+  socket: 1 << 11,
+  vvar: 1 << 12,
+  aioRing: 1 << 13,
+  memfd: 1 << 14,
+  shadowStack: 1 << 15,
+  guard: 1 << 16,
+  uprobes: 1 << 17,
+  plugin: 1 << 27,
+} as const;
+
+/** The first address that no program of 47-bit address space can map, less one page (TASK_SIZE on x86-64). */
+export const addressEnd = 0x7ffffffff000;
+const archMapVdso64 = 0x2003;
+const prSetMmMap = 14;
+const prSetMmMapBytes = 104;
+const madviseGuardInstall = 102;
+/** madvise(2) numbers that stay with a mapping; others in the image's bit set are refused. */
+const lastingAdvice = [2, 1, 10, 12, 14, 15, 16, 18];
+const protGrowsDownMask = 7;
+
+/** Where this machine's kernel maps the vdso, relative to the start of its data pages. */
+export interface VdsoShape {
+  readonly dataBytes: number;
+  readonly codeBytes: number;
+}
+
+export interface Mapping {
+  readonly start: number;
+  readonly end: number;
+  readonly protection: number;
+  readonly kind: "private" | "shared" | "file-private" | "file-shared";
+  readonly grows: boolean;
+  readonly locked: boolean;
+  /** What userfaultfd can serve, and nothing but memory accesses can see. */
+  readonly lazy: boolean;
+  readonly vma: VmaEntry;
+}
+
+export interface SpacePlan {
+  readonly mappings: readonly Mapping[];
+  readonly guards: readonly Range[];
+  /** Start of the vdso's data pages, or undefined where the task has none. */
+  readonly vdso: number | undefined;
+  readonly mm: MmEntry;
+}
+
+const has = (vma: VmaEntry, bit: number): boolean => (vma.status & bit) !== 0;
+
+function kindOf(vma: VmaEntry): Mapping["kind"] | undefined {
+  if (has(vma, area.anonymousPrivate)) return "private";
+  if (has(vma, area.anonymousShared) || has(vma, area.systemV)) return "shared";
+  if (has(vma, area.filePrivate)) return "file-private";
+  if (has(vma, area.fileShared)) return "file-shared";
+  return undefined;
+}
+
+/** CRIU's rule (can_be_lazy), and shared anonymous memory: private or shared anonymous, neither locked nor huge. */
+function canBeLazy(vma: VmaEntry, kind: Mapping["kind"]): boolean {
+  if (kind !== "private" && kind !== "shared") return false;
+  if (has(vma, area.systemV)) return false;
+  return (vma.flags & (mapFlag.locked | mapFlag.hugeTlb)) === 0;
+}
+
+function checkRange(vma: VmaEntry, problems: string[]): boolean {
+  const page = BigInt(pageSize);
+  const text = `mapping ${vma.start.toString(16)}-${vma.end.toString(16)}`;
+  if (vma.start % page !== 0n || vma.end % page !== 0n || vma.start >= vma.end || vma.end > BigInt(addressEnd)) {
+    problems.push(`${text}: not a range of pages below ${addressEnd.toString(16)}`);
+    return false;
+  }
+  if (vma.pgoff % page !== 0n || vma.pgoff > BigInt(Number.MAX_SAFE_INTEGER)) {
+    problems.push(`${text}: offset ${vma.pgoff} is not a page's`);
+    return false;
+  }
+  return true;
+}
+
+/** Reads the mappings of one address space. What cannot be restored is added to `problems`, all of it. */
+export function planSpace(mm: MmEntry, vdsoShape: VdsoShape, problems: string[]): SpacePlan {
+  const mappings: Mapping[] = [];
+  const guards: Range[] = [];
+  let dataStart: number | undefined;
+  let codeRange: Range | undefined;
+  for (const vma of mm.vmas) {
+    if (has(vma, area.vsyscall) || vma.start >= 0xffffffffff000000n) continue;
+    if (!checkRange(vma, problems)) continue;
+    const start = Number(vma.start);
+    const end = Number(vma.end);
+    if (has(vma, area.guard)) guards.push({ start, end });
+    else if (has(vma, area.vvar)) dataStart = Math.min(dataStart ?? start, start);
+    else if (has(vma, area.vdso)) codeRange = { start, end };
+    else {
+      const refused = refusal(vma);
+      const kind = kindOf(vma);
+      if (refused !== undefined || kind === undefined) {
+        problems.push(`mapping ${start.toString(16)}-${end.toString(16)}: ${refused ?? "of no kind known"}`);
+        continue;
+      }
+      mappings.push({
+        start,
+        end,
+        protection: vma.prot & protGrowsDownMask,
+        kind,
+        grows: (vma.flags & mapFlag.growsDown) !== 0,
+        locked: (vma.flags & mapFlag.locked) !== 0,
+        lazy: canBeLazy(vma, kind),
+        vma,
+      });
+    }
+  }
+  mappings.sort((a, b) => a.start - b.start);
+  checkOverlap(mappings, problems);
+  const vdso = planVdso(dataStart, codeRange, vdsoShape, problems);
+  checkFields(mm, problems);
+  return { mappings, guards, vdso, mm };
+}
+
+function refusal(vma: VmaEntry): string | undefined {
+  if (has(vma, area.aioRing)) return "an AIO ring";
+  if (has(vma, area.socket)) return "a packet socket's ring";
+  if (has(vma, area.shadowStack)) return "a shadow stack";
+  if (has(vma, area.uprobes)) return "a uprobes page";
+  if (has(vma, area.plugin)) return "a CRIU plugin's mapping";
+  const advice = vma.madv ?? 0n;
+  for (let bit = 0; bit < 64; bit++) {
+    if ((advice & (1n << BigInt(bit))) !== 0n && !lastingAdvice.includes(bit)) return `advice ${bit}`;
+  }
+  return undefined;
+}
+
+function checkOverlap(mappings: readonly Mapping[], problems: string[]): void {
+  for (let index = 1; index < mappings.length; index++) {
+    const before = mappings[index - 1] as Mapping;
+    const here = mappings[index] as Mapping;
+    if (here.start < before.end) problems.push(`mapping ${here.start.toString(16)}: overlaps the one before it`);
+  }
+}
+
+function planVdso(
+  dataStart: number | undefined,
+  code: Range | undefined,
+  shape: VdsoShape,
+  problems: string[],
+): number | undefined {
+  if (code === undefined && dataStart === undefined) return undefined;
+  const start = dataStart ?? code?.start ?? 0;
+  const fits =
+    code !== undefined && code.start - start === shape.dataBytes && code.end - code.start === shape.codeBytes;
+  if (!fits) problems.push("the vdso has another layout than this kernel's: the image is from another kernel");
+  return start;
+}
+
+function checkFields(mm: MmEntry, problems: string[]): void {
+  if (mm.mm_start_code >= mm.mm_end_code && mm.mm_end_code !== 0n) problems.push("mm: the code ends before it starts");
+  if (mm.mm_brk < mm.mm_start_brk) problems.push("mm: the heap ends before it starts");
+  if (mm.mm_saved_auxv.length > 64) problems.push(`mm: an auxiliary vector of ${mm.mm_saved_auxv.length} words`);
+  if (mm.aios.length > 0) problems.push("mm: AIO contexts");
+}
+
+/** Descriptors that the mappings need, in the task: by what they map. */
+export interface SpaceDescriptors {
+  /** The descriptor of a file mapping's file, by the image's file id. */
+  file(id: number): number;
+  /** The descriptor of a shared anonymous object, by its id. */
+  shared(id: number): number;
+}
+
+/** Unmaps everything but the agent at `hole`, so that the space is empty. */
+export function clearSpace(script: Script, hole: number): void {
+  const batch = script.room(2);
+  batch.call(syscalls.munmap, [0, hole]);
+  batch.call(syscalls.munmap, [hole + agentBytes, addressEnd - hole - agentBytes]);
+}
+
+/** Makes all mappings of the plan. */
+export function makeMappings(script: Script, plan: SpacePlan, descriptors: SpaceDescriptors): void {
+  if (plan.vdso !== undefined) {
+    script.room(1).call(syscalls.arch_prctl, [archMapVdso64, plan.vdso], { purpose: "mapping the vdso" });
+  }
+  for (const mapping of plan.mappings) {
+    const { vma, start } = mapping;
+    const length = mapping.end - start;
+    const kept = mapFlag.noReserve | mapFlag.growsDown | mapFlag.stack | mapFlag.hugeTlb | 0xfc000000;
+    let flags = (vma.flags & kept) | mapFlag.fixedNoReplace;
+    let descriptor = -1;
+    let offset = 0;
+    if (mapping.kind === "private") flags |= mapFlag.private | mapFlag.anonymous;
+    else {
+      flags |= mapping.kind === "file-private" ? mapFlag.private : mapFlag.shared;
+      offset = Number(vma.pgoff);
+      const id = Number(vma.shmid);
+      descriptor = mapping.kind === "shared" ? descriptors.shared(id) : descriptors.file(id);
+    }
+    const batch = script.room(10);
+    batch.call(syscalls.mmap, [start, length, mapping.protection, flags >>> 0, descriptor, offset], {
+      purpose: `mapping ${start.toString(16)}-${mapping.end.toString(16)}`,
+    });
+    for (const advice of lastingAdvice) {
+      if (((vma.madv ?? 0n) & (1n << BigInt(advice))) === 0n) continue;
+      batch.call(syscalls.madvise, [start, length, advice], { purpose: `madvise ${advice} of ${start.toString(16)}` });
+    }
+  }
+  for (const guard of plan.guards) {
+    script.room(1).call(syscalls.madvise, [guard.start, guard.end - guard.start, madviseGuardInstall], {
+      purpose: `guard pages at ${guard.start.toString(16)}`,
+    });
+  }
+}
+
+/** Sets the mm's fields: heap, stack, arguments, auxiliary vector and the executable (prctl(2), PR_SET_MM_MAP). */
+export function setFields(script: Script, mm: MmEntry, executable: number): void {
+  const auxv = new BigUint64Array(mm.mm_saved_auxv);
+  const batch = script.room(2, prSetMmMapBytes + auxv.byteLength);
+  const fields = new DataView(new ArrayBuffer(prSetMmMapBytes));
+  const words = [
+    mm.mm_start_code,
+    mm.mm_end_code,
+    mm.mm_start_data,
+    mm.mm_end_data,
+    mm.mm_start_brk,
+    mm.mm_brk,
+    mm.mm_start_stack,
+    mm.mm_arg_start,
+    mm.mm_arg_end,
+    mm.mm_env_start,
+    mm.mm_env_end,
+  ];
+  words.forEach((word, index) => {
+    fields.setBigUint64(index * 8, word, true);
+  });
+  fields.setUint32(96, auxv.byteLength, true);
+  fields.setInt32(100, executable, true);
+  const auxvSlot = batch.place(new Uint8Array(auxv.buffer));
+  const slot = batch.place(new Uint8Array(fields.buffer));
+  if (auxv.length > 0) batch.point(slot, 88, auxvSlot);
+  batch.call(syscalls.prctl, [prctlOperation.setMm, prSetMmMap, slot, prSetMmMapBytes, 0], {
+    purpose: "setting the fields of the address space",
+  });
+  if (mm.thp_disabled === true) batch.call(syscalls.prctl, [prctlOperation.setThpDisable, 1, 0, 0, 0]);
+}
+
+/** The whole spans to register with userfaultfd: every lazy mapping, joined where they touch. */
+export function lazySpans(plan: SpacePlan): Range[] {
+  const spans: { start: number; end: number }[] = [];
+  for (const mapping of plan.mappings) {
+    if (!mapping.lazy) continue;
+    const last = spans.at(-1);
+    if (last !== undefined && last.end === mapping.start) last.end = mapping.end;
+    else spans.push({ start: mapping.start, end: mapping.end });
+  }
+  return spans;
+}

@@ -1,0 +1,154 @@
+// Fills one stub with a task of the image: address space, then descriptors and process state, then threads. The order is
+// the one of docs/restore.md; each step says what it must come after. Nothing runs on here; letting go is resume.ts.
+import { checked, FaultlineError } from "../../errors";
+import type { ImageDirectory } from "../../images/directory";
+import { native } from "../../native";
+import type { ContextRequest } from "../../pager/requests";
+import { LAYOUT_FEATURES, UffdFeature } from "../../uffd/features";
+import { KernelUffd } from "../../uffd/kernelUffd";
+import { pageSize, syscalls } from "../constants";
+import type { AgentHost } from "./agentHost";
+import { cloneThread } from "./clone";
+import { closeMasters, placeDescriptors } from "./filePlan";
+import { lazyLayout, pageBytes, writePages } from "./pages";
+import { common, processCalls, timerCalls } from "./processPlan";
+import { Script } from "./script";
+import { clearSpace, lazySpans, makeMappings, type SpacePlan, setFields } from "./spacePlan";
+import { pendingProcessSignals, pendingThreadSignals, threadCalls } from "./threadPlan";
+import type { TreeBuild } from "./treeBuild";
+import type { TaskImage } from "./treeImage";
+
+const descriptorFlags = 0o2000000 | 0o4000; // O_CLOEXEC | O_NONBLOCK
+const mlock = 149;
+
+/** The userfaultfd of one task and what is missing behind it. */
+export interface LazyTask {
+  readonly task: TaskImage;
+  readonly uffd: KernelUffd;
+  readonly layout: Required<Pick<ContextRequest, "layout" | "sources">>;
+}
+
+export interface TaskPages {
+  /** Pages written before the task runs. */
+  eagerPages: number;
+}
+
+/** Makes the address space, and writes what must be there from the start. Descriptors 0 to 7 are still free. */
+export function buildSpace(
+  build: TreeBuild,
+  task: TaskImage,
+  images: ImageDirectory,
+  eager: boolean,
+  count: TaskPages,
+): LazyTask | undefined {
+  const { plan } = build;
+  const host = build.host(task.pid);
+  const space = plan.spaces.get(task.pid) as SpacePlan;
+  const script = new Script();
+  clearSpace(script, plan.hole);
+  makeMappings(script, space, plan.files);
+  setFields(script, space.mm, plan.files.file(space.mm.exe_file_id));
+  host.run(script);
+  const index = images.pageIndex(task.pid);
+  const own = space.mappings.filter((mapping) => mapping.kind === "private" || mapping.kind === "file-private");
+  const wanted = eager ? own : own.filter((mapping) => !mapping.lazy);
+  count.eagerPages += writePages(task.pid, index, wanted);
+  lockMappings(host, space);
+  if (eager || lazySpans(space).length === 0) return undefined;
+  const uffd = openUffd(build, task.pid);
+  try {
+    for (const span of lazySpans(space)) uffd.register(span.start / pageSize, (span.end - span.start) / pageSize);
+    prefetchRseq(uffd, task, space, images);
+  } catch (error) {
+    uffd.close();
+    throw error;
+  }
+  return { task, uffd, layout: lazyLayout(task.pid, space, images) };
+}
+
+function lockMappings(host: AgentHost, space: SpacePlan): void {
+  const script = new Script();
+  for (const mapping of space.mappings) {
+    if (!mapping.locked) continue;
+    script.room(1).call(mlock, [mapping.start, mapping.end - mapping.start], { purpose: "locking memory" });
+  }
+  host.run(script);
+}
+
+/** The task opens its userfaultfd, as that binds its address space; we take a copy and it closes its own later. */
+function openUffd(build: TreeBuild, pid: number): KernelUffd {
+  const script = new Script();
+  const batch = script.room(1);
+  const call = batch.call(syscalls.userfaultfd, [descriptorFlags], { purpose: "opening a userfaultfd" });
+  const [result] = build.host(pid).run(script);
+  const number = result?.value(call) ?? -1;
+  if (number !== 0) throw new FaultlineError("SYSTEM", `descriptor 0 was taken (got ${number})`, { pid });
+  const fd = native.pidfdGetfd(build.pidfd(pid), number);
+  const uffd = KernelUffd.adopt(checked(fd, "pidfd_getfd", "the userfaultfd cannot be taken over", { pid }));
+  try {
+    uffd.api(LAYOUT_FEATURES | UffdFeature.ThreadId);
+  } catch (error) {
+    uffd.close();
+    throw error;
+  }
+  return uffd;
+}
+
+/** rseq(2) writes to the thread's area, which would wait for a pager that may not serve yet. */
+function prefetchRseq(uffd: KernelUffd, task: TaskImage, space: SpacePlan, images: ImageDirectory): void {
+  const index = images.pageIndex(task.pid);
+  const done = new Set<number>();
+  for (const thread of task.threads) {
+    const rseq = thread.core.thread_core?.rseq_entry;
+    if (rseq === undefined || rseq.rseq_abi_pointer === 0n) continue;
+    const start = Number(rseq.rseq_abi_pointer);
+    const last = start + Math.max(rseq.rseq_abi_size, 1) - 1;
+    for (let page = Math.floor(start / pageSize); page <= Math.floor(last / pageSize); page++) {
+      const address = page * pageSize;
+      const lazy = space.mappings.some((mapping) => mapping.lazy && mapping.start <= address && address < mapping.end);
+      if (!lazy || done.has(page)) continue;
+      done.add(page);
+      const bytes = pageBytes(index, page);
+      const outcome = bytes === undefined ? uffd.installZero(page, 1) : uffd.installBytes(page, bytes, 1);
+      if (outcome.kind !== "installed" && outcome.kind !== "present") {
+        throw new FaultlineError("SYSTEM", `a page cannot be installed: ${outcome.kind}`, { pid: task.pid, address });
+      }
+    }
+  }
+}
+
+/** Descriptors, directories, signal actions and threads. After all spaces, as the masters are closed here. */
+export function buildProcess(build: TreeBuild, task: TaskImage, lazy: boolean): void {
+  const { plan } = build;
+  const host = build.host(task.pid);
+  const script = new Script();
+  if (lazy) script.room(1).call(syscalls.close, [0], { purpose: "closing the userfaultfd" });
+  processCalls(script, task, plan.files);
+  placeDescriptors(script, plan.files, task, plan.tree);
+  closeMasters(script, plan.files);
+  const others = task.threads.filter((thread) => thread.tid !== task.pid);
+  for (const thread of others) cloneThread(script, thread.tid);
+  host.run(script);
+  build.threads.set(
+    task.pid,
+    others.map((thread) => host.adoptStopped(task.pid, thread.tid)),
+  );
+}
+
+/** Every thread's own state, then what runs from the moment it is set: pending signals and timers. */
+export function buildThreads(build: TreeBuild, task: TaskImage): void {
+  const host = build.host(task.pid);
+  const tracees = [host.tracee, ...(build.threads.get(task.pid) ?? [])];
+  const work = task.threads.map((thread, index) => {
+    const script = new Script();
+    const comm = thread.core.thread_core?.comm ?? common(task).comm;
+    threadCalls(script, thread, comm);
+    pendingThreadSignals(script, task.pid, thread);
+    return { tracee: tracees[index] as (typeof tracees)[number], script };
+  });
+  host.runThreads(work);
+  const last = new Script();
+  pendingProcessSignals(last, task.pid, task.core);
+  timerCalls(last, task);
+  host.run(last);
+}

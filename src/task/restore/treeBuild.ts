@@ -1,0 +1,122 @@
+// Creates all processes of a tree as stubs, parents before children, in their sessions and groups. Fills none of them.
+// If anything fails, or the caller gives up, end() kills and reaps every process made so far.
+import { FaultlineError } from "../../errors";
+import { native } from "../../native";
+import { signals, syscalls } from "../constants";
+import type { Tracee } from "../tracee";
+import { AgentHost, spawnHost } from "./agentHost";
+import { cloneProcess } from "./clone";
+import type { RestorePlan } from "./plan";
+import { Script } from "./script";
+import { childrenOf, rootTask, type TaskImage } from "./treeImage";
+
+export class TreeBuild {
+  readonly plan: RestorePlan;
+  readonly hosts = new Map<number, AgentHost>();
+  /** Every thread beside the leaders, by pid. */
+  readonly threads = new Map<number, Tracee[]>();
+  readonly #pidfds = new Map<number, number>();
+
+  constructor(plan: RestorePlan) {
+    this.plan = plan;
+  }
+
+  get rootPid(): number {
+    return rootTask(this.plan.tree).pid;
+  }
+
+  host(pid: number): AgentHost {
+    const host = this.hosts.get(pid);
+    if (host === undefined) throw new RangeError(`no task ${pid} was made`);
+    return host;
+  }
+
+  /** Makes the root. Its files must be made (plan.files.make) before createChildren() copies it. */
+  createRoot(): AgentHost {
+    const root = rootTask(this.plan.tree);
+    const host = spawnHost(root.pid, root.session === root.pid, this.plan.hole);
+    this.#keep(root.pid, host);
+    return host;
+  }
+
+  /** Makes the children of all tasks, and puts every task into its session and group. */
+  createChildren(): void {
+    const root = rootTask(this.plan.tree);
+    this.#createBelow(root, root.session);
+    this.#joinGroups();
+  }
+
+  /** `inherited`: the session in which the task was born. */
+  #createBelow(task: TaskImage, inherited: number): void {
+    const children = childrenOf(this.plan.tree, task.pid).filter((child) => !child.dead);
+    const before = children.filter((child) => child.session === inherited && task.session !== inherited);
+    const after = children.filter((child) => !before.includes(child));
+    this.#clone(task, before);
+    if (task.session === task.pid && inherited !== task.pid) {
+      const script = new Script();
+      script.room(1).call(syscalls.setsid, [], { purpose: "leading a session" });
+      this.host(task.pid).run(script);
+    }
+    this.#clone(task, after);
+    for (const child of before) this.#createBelow(child, inherited);
+    for (const child of after) this.#createBelow(child, task.session);
+  }
+
+  #clone(parent: TaskImage, children: readonly TaskImage[]): void {
+    if (children.length === 0) return;
+    const script = new Script();
+    for (const child of children) cloneProcess(script, child.pid);
+    const host = this.host(parent.pid);
+    try {
+      host.run(script);
+    } finally {
+      // Also those that were made before a failure, so that end() finds them.
+      for (const child of children) {
+        const pidfd = native.pidfdOpen(child.pid);
+        if (pidfd >= 0) this.#pidfds.set(child.pid, pidfd);
+      }
+    }
+    for (const child of children)
+      this.hosts.set(child.pid, new AgentHost(host.adoptStopped(child.pid, child.pid), host.hole));
+  }
+
+  #joinGroups(): void {
+    const tasks = this.plan.tree.tasks.filter((task) => !task.dead && task.session !== task.pid);
+    const leaders = tasks.filter((task) => task.group === task.pid);
+    const members = tasks.filter((task) => task.group !== task.pid && this.hosts.has(task.group));
+    for (const task of [...leaders, ...members]) {
+      const script = new Script();
+      script.room(1).call(syscalls.setpgid, [0, task.group], { purpose: `joining process group ${task.group}` });
+      this.host(task.pid).run(script);
+    }
+  }
+
+  pidfd(pid: number): number {
+    const pidfd = this.#pidfds.get(pid);
+    if (pidfd === undefined) throw new FaultlineError("NOT_FOUND", "the task is gone", { pid });
+    return pidfd;
+  }
+
+  /** Lets the pidfds go; the root's is the caller's to close from now on. */
+  release(): number {
+    for (const [pid, pidfd] of this.#pidfds) if (pid !== this.rootPid) native.closeDescriptor(pidfd);
+    return this.pidfd(this.rootPid);
+  }
+
+  /** Kills every process made and waits until they are gone: all of a tree or nothing. */
+  end(): void {
+    for (const pidfd of this.#pidfds.values()) native.pidfdSignal(pidfd, signals.SIGKILL);
+    // Children first, as a traced zombie is reported to its tracer before its parent can reap it.
+    for (const pid of [...this.#pidfds.keys()].reverse()) {
+      for (const thread of this.threads.get(pid) ?? []) native.reap(thread.tid, true);
+      native.reap(pid, true);
+    }
+    for (const pidfd of this.#pidfds.values()) native.closeDescriptor(pidfd);
+    this.#pidfds.clear();
+  }
+
+  #keep(pid: number, host: AgentHost): void {
+    this.hosts.set(pid, host);
+    this.#pidfds.set(pid, native.pidfdOpen(pid));
+  }
+}

@@ -1,0 +1,92 @@
+// What an image directory says about a tree of tasks, as one value that the plans are made from. Types and small
+// questions only; loadTree.ts reads it, nothing here opens a file.
+import type {
+  CoreEntry,
+  FdinfoEntry,
+  FileEntry,
+  FileLockEntry,
+  FsEntry,
+  InventoryEntry,
+  MemfdInodeEntry,
+  MmEntry,
+  SeccompFilter,
+  SkPacketEntry,
+  TaskKobjIdsEntry,
+  TcpStreamEntry,
+  TtyInfoEntry,
+} from "../../images/messages";
+
+/** Task states of task_core_entry.task_state. */
+export const taskState = { alive: 1, dead: 2, stopped: 3, zombie: 6 } as const;
+
+export interface ThreadImage {
+  readonly tid: number;
+  readonly core: CoreEntry;
+}
+
+export interface TaskImage {
+  readonly pid: number;
+  readonly parent: number;
+  readonly group: number;
+  readonly session: number;
+  readonly core: CoreEntry;
+  /** True for a zombie: only its pid, parent and exit code are kept. */
+  readonly dead: boolean;
+  /** All threads, the leader first. Empty for a dead task. */
+  readonly threads: readonly ThreadImage[];
+  readonly ids: TaskKobjIdsEntry | undefined;
+  readonly mm: MmEntry | undefined;
+  readonly fs: FsEntry | undefined;
+  readonly descriptors: readonly FdinfoEntry[];
+}
+
+/** Bytes that wait in a pipe, and the pipe's size where the image has it. */
+export interface PipeContent {
+  readonly bytes: Uint8Array;
+  readonly size: number | undefined;
+}
+
+/** A packet that waits in a socket, with the descriptors passed in it. */
+export interface SocketPacket {
+  readonly entry: SkPacketEntry;
+  readonly bytes: Uint8Array;
+}
+
+export interface TcpStream {
+  readonly entry: TcpStreamEntry;
+  readonly received: Uint8Array;
+  readonly unsent: Uint8Array;
+}
+
+/** A deleted file whose content is in the images. */
+export interface GhostFile {
+  readonly id: number;
+  readonly file: string;
+}
+
+export interface TreeImage {
+  readonly inventory: InventoryEntry;
+  /** Parents before children; the root first. */
+  readonly tasks: readonly TaskImage[];
+  readonly files: ReadonlyMap<number, FileEntry>;
+  readonly pipeContents: ReadonlyMap<number, PipeContent>;
+  readonly memfds: ReadonlyMap<number, MemfdInodeEntry>;
+  readonly ttys: ReadonlyMap<number, TtyInfoEntry>;
+  readonly packets: ReadonlyMap<number, readonly SocketPacket[]>;
+  readonly seccompFilters: readonly SeccompFilter[];
+  readonly locks: readonly FileLockEntry[];
+  /** Ghost id of a regular file that was deleted, by the file's id. */
+  readonly ghosts: ReadonlyMap<number, number>;
+  /** When the dump was made, milliseconds since 1970; the time of inventory.img. */
+  readonly dumpedAtMs: number;
+}
+
+export function rootTask(tree: TreeImage): TaskImage {
+  const root = tree.tasks[0];
+  if (root === undefined) throw new RangeError("a tree has a root");
+  return root;
+}
+
+export function childrenOf(tree: TreeImage, pid: number): readonly TaskImage[] {
+  return tree.tasks.filter((task) => task.parent === pid && task.pid !== pid);
+}
