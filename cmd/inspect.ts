@@ -10,6 +10,13 @@ interface Question {
 
 /** Every question, in the order of the help page. */
 const questions: readonly Question[] = [
+  { name: "ps", summary: "the process tree", load: () => require("./inspect/ps") },
+  { name: "maps", summary: "what is mapped where, and what of it is stored", load: () => require("./inspect/maps") },
+  { name: "fds", summary: "open descriptors and their other ends", load: () => require("./inspect/fds") },
+  { name: "env", summary: "a task's environment", load: () => require("./inspect/env") },
+  { name: "regs", summary: "the registers of a task's threads", load: () => require("./inspect/regs") },
+  { name: "diff", summary: "what changed between two checkpoints", load: () => require("./inspect/diff") },
+  { name: "core", summary: "a task as an ELF core file for gdb", load: () => require("./inspect/core") },
   { name: "show", summary: "an image file as JSON", load: () => require("./inspect/show") },
   { name: "encode", summary: "JSON back to an image file", load: () => require("./inspect/encode") },
 ];

@@ -2,6 +2,7 @@
 #include "addon.h"
 
 static Napi::Object init(Napi::Env env, Napi::Object exports) {
+  faultline::registerAnalyze(env, exports);
   faultline::registerCodec(env, exports);
   faultline::registerCpu(env, exports);
   faultline::registerSpawn(env, exports);

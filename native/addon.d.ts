@@ -3,6 +3,15 @@
 // Arguments are checked by the callers in src/, not here.
 
 export interface Addon {
+  // analyze.cc
+  /**
+   * Shannon entropy of each of `pageCount` 4096-byte pages in hundredths of a bit per byte (0 to 800), 65535 for a
+   * page of zeros; into `out`. Returns pageCount.
+   */
+  pageEntropies(bytes: Uint8Array, pageCount: number, out: Uint16Array): number;
+  /** The size that one LZ4 block of `length` bytes from `offset` would have; may exceed `length`. */
+  compressedBytes(bytes: Uint8Array, offset: number, length: number): number;
+
   // codec.cc
   /** The LZ4 library's version as major * 10000 + minor * 100 + release. */
   lz4Version(): number;

@@ -26,6 +26,7 @@ inline int64_t result(int64_t value) {
   return value < 0 ? -static_cast<int64_t>(errno) : value;
 }
 
+void registerAnalyze(Napi::Env env, Napi::Object exports);
 void registerCodec(Napi::Env env, Napi::Object exports);
 void registerCpu(Napi::Env env, Napi::Object exports);
 void registerSpawn(Napi::Env env, Napi::Object exports);

@@ -1,0 +1,99 @@
+// What one VMA entry of an image says, in words: protection, kind, name. Bits: docs/images.md, "VMA status"; mmap(2).
+import type { VmaEntry } from "../images/messages";
+
+export const vmaStatus = {
+  regular: 1 << 0,
+  stack: 1 << 1,
+  vsyscall: 1 << 2,
+  vdso: 1 << 3,
+  heap: 1 << 5,
+  filePrivate: 1 << 6,
+  fileShared: 1 << 7,
+  anonShared: 1 << 8,
+  anonPrivate: 1 << 9,
+  sysvIpc: 1 << 10,
+  socket: 1 << 11,
+  vvar: 1 << 12,
+  aioRing: 1 << 13,
+  memfd: 1 << 14,
+  shadowStack: 1 << 15,
+  guard: 1 << 16,
+  uprobes: 1 << 17,
+} as const;
+
+const protRead = 1;
+const protWrite = 2;
+const protExec = 4;
+const mapShared = 1;
+const mapAnonymous = 0x20;
+const mapLocked = 0x2000;
+const mapHugetlb = 0x40000;
+
+/** What a mapping is, in one word. */
+export type MappingKind =
+  | "stack"
+  | "heap"
+  | "vdso"
+  | "vvar"
+  | "vsyscall"
+  | "file"
+  | "file-shared"
+  | "memfd"
+  | "shared"
+  | "sysv"
+  | "socket"
+  | "aio"
+  | "shadow-stack"
+  | "guard"
+  | "uprobes"
+  | "anonymous";
+
+// The first that matches: a memfd is also a shared file mapping, a heap also anonymous.
+const kinds: readonly (readonly [number, MappingKind])[] = [
+  [vmaStatus.guard, "guard"],
+  [vmaStatus.vvar, "vvar"],
+  [vmaStatus.vdso, "vdso"],
+  [vmaStatus.vsyscall, "vsyscall"],
+  [vmaStatus.uprobes, "uprobes"],
+  [vmaStatus.aioRing, "aio"],
+  [vmaStatus.sysvIpc, "sysv"],
+  [vmaStatus.socket, "socket"],
+  [vmaStatus.shadowStack, "shadow-stack"],
+  [vmaStatus.stack, "stack"],
+  [vmaStatus.heap, "heap"],
+  [vmaStatus.memfd, "memfd"],
+  [vmaStatus.filePrivate, "file"],
+  [vmaStatus.fileShared, "file-shared"],
+  [vmaStatus.anonShared, "shared"],
+];
+
+export function mappingKind(vma: VmaEntry): MappingKind {
+  return kinds.find(([bit]) => (vma.status & bit) !== 0)?.[1] ?? "anonymous";
+}
+
+/** "rw-p", as in /proc/PID/maps (proc(5)). */
+export function protectionText(vma: VmaEntry): string {
+  const bit = (mask: number, letter: string) => ((vma.prot & mask) !== 0 ? letter : "-");
+  return bit(protRead, "r") + bit(protWrite, "w") + bit(protExec, "x") + ((vma.flags & mapShared) !== 0 ? "s" : "p");
+}
+
+export function isShared(vma: VmaEntry): boolean {
+  return (vma.flags & mapShared) !== 0;
+}
+
+/** Whether pages not stored for this VMA are found in a file instead of being zero. */
+export function isFileBacked(vma: VmaEntry): boolean {
+  return (vma.status & (vmaStatus.filePrivate | vmaStatus.fileShared)) !== 0 && (vma.flags & mapAnonymous) === 0;
+}
+
+/** Whether CRIU and Faultline may restore the VMA's pages lazily. */
+export function canBeLazy(vma: VmaEntry): boolean {
+  const never = vmaStatus.vdso | vmaStatus.vvar | vmaStatus.vsyscall;
+  const flags = vma.flags;
+  if ((flags & mapShared) !== 0 || (flags & mapAnonymous) === 0) return false;
+  return (flags & (mapLocked | mapHugetlb)) === 0 && (vma.status & never) === 0;
+}
+
+export const readable = (vma: VmaEntry) => (vma.prot & protRead) !== 0;
+export const writable = (vma: VmaEntry) => (vma.prot & protWrite) !== 0;
+export const executable = (vma: VmaEntry) => (vma.prot & protExec) !== 0;
