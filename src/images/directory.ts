@@ -60,6 +60,8 @@ export class ImageDirectory implements Disposable {
   private parentDirectory: ImageDirectory | undefined | null = null;
   private treeNodes: readonly TaskNode[] | undefined;
   private fileTable: FileTable | undefined;
+  private entryNames: readonly string[] | undefined;
+  private nameSet: ReadonlySet<string> | undefined;
 
   private constructor(
     /** Absolute, without links. */
@@ -79,9 +81,16 @@ export class ImageDirectory implements Disposable {
     return this.image("INVENTORY", "inventory.img").records[0]!.message;
   }
 
-  /** Names of all entries of the directory, sorted. */
-  names(): string[] {
-    return readdirSync(this.path).sort();
+  /** Names of all entries of the directory, sorted, as they were when first asked. */
+  names(): readonly string[] {
+    this.entryNames ??= readdirSync(this.path).sort();
+    return this.entryNames;
+  }
+
+  /** Whether the directory has an entry of this name. */
+  has(name: string): boolean {
+    this.nameSet ??= new Set(this.names());
+    return this.nameSet.has(name);
   }
 
   /** The tasks without parents in the image: normally one. */
@@ -203,8 +212,8 @@ export class ImageDirectory implements Disposable {
   optionalImage<K extends ImageKind>(kind: K, name: string): Image<K> | undefined {
     if (!this.images.has(name)) {
       const file = join(this.path, name);
-      const buffer = missingToUndefined(() => readImageFile(file));
-      this.images.set(name, buffer === undefined ? undefined : (decodeImageOf(kind, buffer, file) as unknown as Image));
+      const image = this.has(name) ? decodeImageOf(kind, readImageFile(file), file) : undefined;
+      this.images.set(name, image as unknown as Image | undefined);
     }
     return this.images.get(name) as Image<K> | undefined;
   }
@@ -257,9 +266,9 @@ export class ImageDirectory implements Disposable {
   }
 
   private openParent(): ImageDirectory | undefined {
+    if (!this.has("parent")) return undefined;
     const link = join(this.path, "parent");
-    const path = missingToUndefined(() => resolveDirectory(link));
-    if (path === undefined) return undefined;
+    const path = resolveDirectory(link);
     if (this.depth >= PARENT_CHAIN_MAX || path === this.path) {
       throw new FaultlineError("IMAGE_CORRUPT", "the chain of parent images does not end", { file: link });
     }
@@ -277,9 +286,9 @@ export class ImageDirectory implements Disposable {
   private index(name: string): PageIndex | undefined {
     if (!this.indexes.has(name)) {
       const file = join(this.path, name);
-      const buffer = missingToUndefined(() => readImageFile(file));
       const sources = { pages: (pagesId: number) => this.pages(pagesId), parent: () => this.parent?.index(name) };
-      this.indexes.set(name, buffer === undefined ? undefined : new PageIndex(decodePagemap(buffer, file), sources));
+      const pagemap = this.has(name) ? decodePagemap(readImageFile(file), file) : undefined;
+      this.indexes.set(name, pagemap === undefined ? undefined : new PageIndex(pagemap, sources));
     }
     return this.indexes.get(name);
   }
@@ -287,9 +296,10 @@ export class ImageDirectory implements Disposable {
   private pages(pagesId: number): PagesFile {
     const known = this.pagesFiles.get(pagesId);
     if (known !== undefined) return known;
-    const pages =
-      missingToUndefined(() => openPackedPages(join(this.path, `pagez-${pagesId}.img`))) ??
-      openRawPages(join(this.path, `pages-${pagesId}.img`));
+    const packed = `pagez-${pagesId}.img`;
+    const pages = this.has(packed)
+      ? openPackedPages(join(this.path, packed))
+      : openRawPages(join(this.path, `pages-${pagesId}.img`));
     this.pagesFiles.set(pagesId, pages);
     return pages;
   }
@@ -297,22 +307,12 @@ export class ImageDirectory implements Disposable {
 
 function resolveDirectory(path: string): string {
   try {
-    const real = realpathSync(path);
+    const real = realpathSync.native(path);
     if (!statSync(real).isDirectory()) throw new FaultlineError("NOT_FOUND", "not a directory", { file: path });
     return real;
   } catch (cause) {
     if (cause instanceof FaultlineError) throw cause;
     throw new FaultlineError("IMAGE_MISSING", "no such image directory", { file: path, cause });
-  }
-}
-
-/** `undefined` where `read` finds no file. */
-function missingToUndefined<T>(read: () => T): T | undefined {
-  try {
-    return read();
-  } catch (error) {
-    if (error instanceof FaultlineError && error.code === "IMAGE_MISSING") return undefined;
-    throw error;
   }
 }
 

@@ -184,9 +184,10 @@ class PagemapReader {
 
   private addRun(offset: number, record: number): void {
     const { file, pages, entryFlags } = this;
-    const address = (BigInt(this.addressHigh) << 32n) | BigInt(this.addressLow);
-    const corrupt = (what: string) =>
-      new FaultlineError("IMAGE_CORRUPT", `a pagemap run ${what}`, { file, record, offset, address });
+    const corrupt = (what: string) => {
+      const address = (BigInt(this.addressHigh) << 32n) | BigInt(this.addressLow);
+      return new FaultlineError("IMAGE_CORRUPT", `a pagemap run ${what}`, { file, record, offset, address });
+    };
     if ((this.addressLow & (PAGE_BYTES - 1)) !== 0) throw corrupt("that does not begin at a page");
     const start = this.addressHigh * 0x10_0000 + (this.addressLow >>> 12);
     // Old readers saw runs of no pages in images of newer CRIUs; they say nothing.
