@@ -19,6 +19,7 @@ interface Verb {
 /** Every verb, in the order of the help page. */
 const verbs: readonly Verb[] = [
   { name: "verify", summary: "check an image directory", load: () => require("./verify") },
+  { name: "lazy-pages", summary: "serve `criu restore --lazy-pages`", load: () => require("./lazy-pages") },
   { name: "inspect", summary: "look into checkpoint images", load: () => require("./inspect") },
 ];
 

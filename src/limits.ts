@@ -25,3 +25,23 @@ export const IMAGE_BYTES_MAX = 1024 * 1024 * 1024;
 export const PARENT_CHAIN_MAX = 1024;
 /** Page numbers of a 64-bit address space. */
 export const ADDRESS_PAGES_MAX = 2 ** 52;
+
+/** Pages drained in one step, 256 KiB: about 50 µs, the longest that a fault waits behind the drain. */
+export const DRAIN_STEP_PAGES = 64;
+/** Pages drained next to one recent fault before the order of addresses takes over. */
+export const DRAIN_NEIGHBOUR_PAGES = 256;
+/** Recent faults whose neighbours are drained first, for each context. */
+export const RECENT_FAULTS_MAX = 16;
+/** Zero pages given at most to one fault: page tables only, about 0.4 µs a page. */
+export const ZERO_WINDOW_PAGES_MAX = 512;
+/** The first and the longest wait before a deferred fault is tried again, microseconds. */
+export const DEFER_FIRST_US = 50;
+export const DEFER_MOST_US = 2000;
+/** How often a page that cannot be read is tried again under the policy `wait`, microseconds. */
+export const UNREADABLE_RETRY_US = 1_000_000;
+/** How often contexts are asked whether their address space still exists, microseconds: exit raises no event. */
+export const PROBE_US = 1_000_000;
+/** Longest sleep of the pager, microseconds. */
+export const PAGER_SLEEP_US = 1_000_000;
+/** Reports of ended sessions that a pager keeps. */
+export const ENDED_SESSIONS_MAX = 100;

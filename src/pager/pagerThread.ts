@@ -29,6 +29,11 @@ export type Reply =
   | { readonly kind: "failed"; readonly id: number; readonly error: ErrorData }
   | { readonly kind: "sessionDone"; readonly report: SessionReport };
 
+interface SessionListener {
+  resolve(report: SessionReport): void;
+  reject(error: Error): void;
+}
+
 interface Waiting {
   resolve(report: PagerReport | undefined): void;
   reject(error: Error): void;
@@ -40,7 +45,7 @@ export class PagerThread {
   private ended = false;
   private readonly waiting = new Map<number, Waiting>();
   private readonly finished = new Map<number, SessionReport>();
-  private readonly listeners = new Map<number, (report: SessionReport) => void>();
+  private readonly listeners = new Map<number, SessionListener>();
   private readonly gone: Promise<void>;
 
   private constructor(private readonly worker: Worker) {
@@ -94,7 +99,8 @@ export class PagerThread {
   sessionDone(sessionId: number): Promise<SessionReport> {
     const report = this.finished.get(sessionId);
     if (report !== undefined) return Promise.resolve(report);
-    return new Promise((done) => this.listeners.set(sessionId, done));
+    if (this.ended) return Promise.reject(new FaultlineError("PEER", "the pager thread has ended"));
+    return new Promise((resolve, reject) => this.listeners.set(sessionId, { resolve, reject }));
   }
 
   async report(): Promise<PagerReport> {
@@ -123,7 +129,7 @@ export class PagerThread {
   private receive(reply: Reply): void {
     if (reply.kind === "sessionDone") {
       this.finished.set(reply.report.sessionId, reply.report);
-      this.listeners.get(reply.report.sessionId)?.(reply.report);
+      this.listeners.get(reply.report.sessionId)?.resolve(reply.report);
       this.listeners.delete(reply.report.sessionId);
       return;
     }
@@ -138,6 +144,8 @@ export class PagerThread {
   private failAll(error: Error): void {
     for (const waiting of this.waiting.values()) waiting.reject(error);
     this.waiting.clear();
+    for (const listener of this.listeners.values()) listener.reject(error);
+    this.listeners.clear();
   }
 }
 

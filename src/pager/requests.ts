@@ -43,8 +43,8 @@ export interface ContextRequest {
   /** A pidfd of the task, by which its exit is seen and by which it is killed; -1 where there is none. */
   readonly pidfd: number;
   /**
-   * What is missing: four numbers an entry, in address order: first page, page count, index into `sources` or -1 for
-   * zero, first page in the source. Without it: what `criu restore --lazy-pages` leaves to its daemon.
+   * What is missing: four numbers an entry, in address order: first page, page count, index into `sources` (or
+   * LAYOUT_ZERO, LAYOUT_PRESENT of src/space), first page in the source; a later entry holds over an earlier one. Without it: what `criu restore --lazy-pages` leaves to its daemon.
    */
   readonly layout?: Float64Array | undefined;
   /** Default: the task's own memory only. */
@@ -83,6 +83,8 @@ export interface PagerCounts {
   /** Bytes installed, by how the page file stores them. */
   readonly rawBytes: number;
   readonly lz4Bytes: number;
+  /** Image pages that no registered VMA holds any more although no event said so: never installed. */
+  readonly lostPages: number;
 }
 
 export interface SessionReport extends PagerCounts {

@@ -19,8 +19,14 @@ export interface Need {
   imagePage: number;
 }
 
-/** Numbers of one entry of a layout: first page, page count, source or -1 for zero, first image page. */
+/**
+ * Numbers of one entry of a layout: first page, page count, source or LAYOUT_ZERO or LAYOUT_PRESENT, first image page.
+ */
 export const LAYOUT_ENTRY_NUMBERS = 4;
+/** In place of a source: zero until written. */
+export const LAYOUT_ZERO = ZERO;
+/** In place of a source: already there. */
+export const LAYOUT_PRESENT = INSTALLED;
 
 function checkRange(page: number, pageCount: number): void {
   if (!(Number.isSafeInteger(page) && page >= 0 && Number.isSafeInteger(pageCount) && pageCount >= 0)) {
@@ -42,7 +48,8 @@ export class Space {
     const space = Space.empty();
     for (let at = 0; at + LAYOUT_ENTRY_NUMBERS <= layout.length; at += LAYOUT_ENTRY_NUMBERS) {
       const source = layout[at + 2]!;
-      if (source === -1) space.addZero(layout[at]!, layout[at + 1]!);
+      if (source === LAYOUT_ZERO) space.addZero(layout[at]!, layout[at + 1]!);
+      else if (source === LAYOUT_PRESENT) space.installed(layout[at]!, layout[at + 1]!);
       else space.addImage(layout[at]!, layout[at + 1]!, source, layout[at + 3]!);
     }
     return space;

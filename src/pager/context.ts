@@ -1,0 +1,125 @@
+// One address space as the pager serves it: its userfaultfd, its layout, and the steps that install pages and record
+// what the kernel said of each. Decides nothing about when; pager.ts does.
+import type { BlockRef } from "../images/block";
+import type { Space } from "../space/space";
+import type { InstallOutcome, LayoutEvent, Uffd } from "../uffd/port";
+import type { PageSource } from "./pageSource";
+import type { Session } from "./session";
+
+/** How a run of installs ended. */
+export type Stop =
+  /** All pages of the run are there. */
+  | "done"
+  /** The layout is changing: read events and plan again. */
+  | "changing"
+  /** The kernel has no such page in a registered VMA. */
+  | "gone"
+  | "exited";
+
+export interface DeferredFault {
+  readonly page: number;
+  readonly sinceUs: number;
+  readonly threadId: number;
+  retryAtUs: number;
+  delayUs: number;
+}
+
+export class Context {
+  /** Faults that could not be answered yet, by page. None is ever dropped unanswered. */
+  readonly deferred = new Map<number, DeferredFault>();
+  /** Where recent faults went on, newest last: their neighbours are drained first, `left` pages at most. */
+  readonly recent: { page: number; left: number }[] = [];
+  /** Where the drain in address order goes on. */
+  cursor = 0;
+  /** No drain before this time: the layout was changing. */
+  drainAfterUs = 0;
+  /** Where the last zero fault's window ended, and its size: growing memory is answered in growing steps. */
+  zeroEnd = -1;
+  zeroWindow = 1;
+  state: "served" | "done" | "exited" | "failed" = "served";
+  /** Pages that are there after the last run of installs. */
+  reached = 0;
+  /** Whether the last run of installs met a page that was there already: its waiters are not woken by an install. */
+  metPresent = false;
+
+  constructor(
+    readonly session: Session,
+    readonly uffd: Uffd,
+    readonly space: Space,
+    readonly sources: readonly PageSource[],
+    readonly imagePid: number,
+    readonly pid: number,
+    /** The waiter's token of the task's pidfd, or -1. */
+    public token: number,
+    readonly forked: boolean,
+  ) {}
+
+  applyLayout(event: Exclude<LayoutEvent, { kind: "fork" }>): void {
+    switch (event.kind) {
+      case "remap":
+        this.space.remapped(event.from, event.to, event.pageCount);
+        return;
+      case "remove":
+        this.space.removed(event.page, event.pageCount);
+        return;
+      case "unmap":
+        this.space.unmapped(event.page, event.pageCount);
+    }
+  }
+
+  /**
+   * Installs pages [skip, skip + count) of `block` at `page`. `reached` is then the number of pages that are there.
+   * A run that crosses a VMA's end or a split is halved until it fits (ENOENT says nothing of how much would).
+   */
+  installRun(page: number, block: BlockRef, skip: number, count: number): Stop {
+    this.reached = 0;
+    this.metPresent = false;
+    let size = count;
+    while (this.reached < count) {
+      const at = this.reached;
+      size = Math.min(size, count - at);
+      const outcome = this.uffd.installPages(page + at, block, skip + at, size);
+      const stop = this.record(page + at, outcome);
+      if (outcome.kind === "installed") this.session.countInstalled(outcome.pageCount, block.codec);
+      if (stop === "gone" && size > 1) size >>= 1;
+      else if (stop !== "done") return stop;
+      else size *= 2;
+    }
+    return "done";
+  }
+
+  /** As installRun, with zero pages; ends at the first page that is there already. */
+  installZeroRun(page: number, count: number): Stop {
+    this.reached = 0;
+    this.metPresent = false;
+    let size = count;
+    while (this.reached < count) {
+      const at = this.reached;
+      size = Math.min(size, count - at);
+      const outcome = this.uffd.installZero(page + at, size);
+      const stop = this.record(page + at, outcome);
+      if (outcome.kind === "installed") this.session.zeroPages += outcome.pageCount;
+      if (outcome.kind === "present") return "done";
+      if (stop === "gone" && size > 1) size >>= 1;
+      else if (stop !== "done") return stop;
+      else size *= 2;
+    }
+    return "done";
+  }
+
+  private record(page: number, outcome: InstallOutcome): Stop {
+    switch (outcome.kind) {
+      case "installed":
+        this.space.installed(page, outcome.pageCount);
+        this.reached += outcome.pageCount;
+        return "done";
+      case "present":
+        this.space.installed(page, 1);
+        this.reached += 1;
+        this.metPresent = true;
+        return "done";
+      default:
+        return outcome.kind;
+    }
+  }
+}

@@ -1,0 +1,497 @@
+// The pager: answers faults and drains, over the uffd port, so that it runs unchanged on a simulated kernel. One owner:
+// only this thread reads events and changes a layout, which is what keeps stale bytes out (docs/pager.md).
+import { FaultlineError } from "../errors";
+import {
+  DEFER_FIRST_US,
+  DEFER_MOST_US,
+  ENDED_SESSIONS_MAX,
+  PAGE_BYTES,
+  PAGER_SLEEP_US,
+  PROBE_US,
+  UNREADABLE_RETRY_US,
+} from "../limits";
+import type { Space } from "../space/space";
+import type { Uffd, UffdEvent, UffdWaiter } from "../uffd/port";
+import { Context, type DeferredFault } from "./context";
+import { drainPage, drainStep } from "./drain";
+import { type Answer, answerFault } from "./faults";
+import { LATENCY_BOUNDS_US, LatencyHistogram } from "./latency";
+import type { PageSource } from "./pageSource";
+import { applyPolicy, type PolicyActions, poisonMissing } from "./policy";
+import type { PagerOptions, PagerReport, SessionReport } from "./requests";
+import { reportContext, Session } from "./session";
+
+/** Pages near the top of the address space: asking for one tells whether the address space still exists. */
+const PROBE_PAGE = 2 ** 35 - 2;
+/** How long stop() waits for killed tasks to be gone before their contexts are closed, microseconds. */
+const STOP_WAIT_US = 5_000_000;
+
+export interface PagerHooks {
+  sessionDone?(report: SessionReport): void;
+  /** Every fault, event and outcome, as it happens. */
+  trace?(atUs: number, context: Context, what: string, page: number, pageCount: number, detail: number): void;
+}
+
+export interface NewContext {
+  readonly uffd: Uffd;
+  readonly space: Space;
+  readonly sources: readonly PageSource[];
+  readonly imagePid: number;
+  readonly pid: number;
+  /** Owned by the caller, who closes it when `contextEnded` is over; -1 where there is none. */
+  readonly pidfd: number;
+}
+
+interface PendingFault {
+  readonly context: Context;
+  readonly page: number;
+  readonly threadId: number;
+  readonly readUs: number;
+}
+
+function isRetryDue(context: Context, nowUs: number): boolean {
+  for (const deferred of context.deferred.values()) if (deferred.retryAtUs <= nowUs) return true;
+  return false;
+}
+
+/** A page for which zero is right, whatever is mapped there: asking for it can do no harm. */
+function probePage(context: Context): number {
+  let page = PROBE_PAGE;
+  while (context.space.at(page).kind === "image") page--;
+  return page;
+}
+
+export class Pager implements PolicyActions {
+  private readonly sessions = new Map<number, Session>();
+  private readonly contexts = new Map<Uffd, Context>();
+  private readonly pidfds = new Map<number, { context: Context; pidfd: number }>();
+  private pending: PendingFault[] = [];
+  private nextToken = 1;
+  private deferredCount = 0;
+  private drainReadyUs = 0;
+  private probeUs: number;
+  /** The context that drains next: contexts take turns. */
+  private turn = 0;
+  private readonly blockedUs = new Map<number, number>();
+  /** Of all sessions, also those that have ended. */
+  private readonly latency = new LatencyHistogram();
+  private readonly endedReports: SessionReport[] = [];
+
+  constructor(
+    readonly waiter: UffdWaiter,
+    readonly options: PagerOptions,
+    private readonly hooks: PagerHooks = {},
+    /** Closes a pidfd that the pager no longer watches. */
+    private readonly closePidfd: (pidfd: number) => void = () => undefined,
+  ) {
+    this.probeUs = waiter.nowUs() + PROBE_US;
+  }
+
+  openSession(sessionId: number, imagesDir: string): Session {
+    if (this.sessions.has(sessionId)) throw new Error(`session ${sessionId} is open`);
+    const session = new Session(sessionId, imagesDir, this.waiter.nowUs());
+    this.sessions.set(sessionId, session);
+    return session;
+  }
+
+  session(sessionId: number): Session {
+    const session = this.sessions.get(sessionId);
+    if (session === undefined) throw new Error(`session ${sessionId} is not open`);
+    return session;
+  }
+
+  /** Faults of the context are answered from the next step on. */
+  addContext(sessionId: number, request: NewContext): Context {
+    const session = this.session(sessionId);
+    const { uffd, space, sources, imagePid, pid, pidfd } = request;
+    const token = pidfd < 0 ? -1 : this.nextToken++;
+    const context = new Context(session, uffd, space, sources, imagePid, pid, token, false);
+    this.waiter.add(uffd);
+    if (pidfd >= 0) {
+      this.waiter.addPidfd(pidfd, token);
+      this.pidfds.set(token, { context, pidfd });
+    }
+    session.contexts.add(context);
+    this.contexts.set(uffd, context);
+    return context;
+  }
+
+  /** All contexts of the session are known and its tasks run: drain, and end what has nothing missing. */
+  startDrain(sessionId: number): void {
+    const session = this.session(sessionId);
+    session.complete = true;
+    if (session.state === "serving") session.state = "draining";
+    for (const context of [...session.contexts]) this.finishIfDone(context);
+    this.settle(session);
+  }
+
+  /** Ends a session from outside, applying the error policy to what is missing. */
+  closeSession(sessionId: number, error?: string): void {
+    const session = this.sessions.get(sessionId);
+    if (session === undefined) return;
+    session.complete = true;
+    if (error !== undefined) session.fail(error);
+    for (const context of [...session.contexts]) {
+      // Parked faults want zero then, which is what the kernel gives once the context is closed.
+      if (context.space.missingPages === 0) this.finish(context);
+      else if (context.state === "served") applyPolicy(this, context, this.closingPolicy());
+    }
+    this.settle(session);
+  }
+
+  /** Under `wait` nobody would answer any more: poison instead, never zeros. */
+  private closingPolicy(): PagerOptions["onError"] {
+    return this.options.onError === "wait" ? "poison" : this.options.onError;
+  }
+
+  /** True while something is served. */
+  get busy(): boolean {
+    return this.contexts.size > 0;
+  }
+
+  /** One wait and the work that it brought: events first, then faults, then one step of the drain. */
+  step(mostUs: number = PAGER_SLEEP_US): { readonly control: boolean } {
+    const result = this.waiter.wait(Math.min(mostUs, this.sleepUs()));
+    const { control } = result;
+    const exited = [...result.exited];
+    for (const uffd of [...result.readable]) {
+      const context = this.contexts.get(uffd);
+      if (context !== undefined) this.receive(context);
+    }
+    this.answerPending();
+    if (this.deferredCount > 0) this.retryDeferred();
+    for (const token of exited) this.processExited(token);
+    this.drain();
+    if (this.waiter.nowUs() >= this.probeUs) this.probe();
+    return { control };
+  }
+
+  /** Runs until nothing is served any more. */
+  run(): void {
+    while (this.busy) this.step();
+  }
+
+  /** Reads all queued messages: layout events are applied in order, faults are queued. True where the layout changed. */
+  private receive(context: Context): boolean {
+    const events = context.uffd.read();
+    if (events.length === 0) return false;
+    const nowUs = this.waiter.nowUs();
+    let changed = false;
+    for (const event of events) {
+      if (event.kind === "fault") continue;
+      changed = true;
+      this.layoutEvent(context, event, nowUs);
+    }
+    for (const event of events) {
+      if (event.kind !== "fault") continue;
+      context.session.faults++;
+      this.pending.push({ context, page: event.page, threadId: event.threadId, readUs: nowUs });
+      this.hooks.trace?.(nowUs, context, event.write ? "write" : "read", event.page, 1, event.threadId);
+    }
+    if (changed) {
+      context.drainAfterUs = 0;
+      for (const deferred of context.deferred.values()) deferred.retryAtUs = nowUs;
+    }
+    return changed;
+  }
+
+  private layoutEvent(context: Context, event: Exclude<UffdEvent, { kind: "fault" }>, nowUs: number): void {
+    context.session.layoutEvents++;
+    if (event.kind === "unknown") {
+      this.hooks.trace?.(nowUs, context, "unknown", 0, 0, event.event);
+      return;
+    }
+    if (event.kind === "fork") {
+      this.hooks.trace?.(nowUs, context, "fork", 0, 0, event.child.id);
+      this.forked(context, event.child);
+      return;
+    }
+    const page = event.kind === "remap" ? event.from : event.page;
+    this.hooks.trace?.(nowUs, context, event.kind, page, event.pageCount, event.kind === "remap" ? event.to : 0);
+    context.applyLayout(event);
+  }
+
+  private forked(parent: Context, uffd: Uffd): void {
+    const { session, sources, imagePid } = parent;
+    session.forks++;
+    const child = new Context(session, uffd, parent.space.fork(), sources, imagePid, 0, -1, true);
+    child.state = parent.state;
+    session.contexts.add(child);
+    this.contexts.set(uffd, child);
+    this.waiter.add(uffd);
+    if (child.state === "failed") applyPolicy(this, child, this.closingPolicy());
+  }
+
+  private answerPending(): void {
+    while (this.pending.length > 0) {
+      const batch = this.pending;
+      this.pending = [];
+      for (const fault of batch) {
+        if (!this.contexts.has(fault.context.uffd)) continue;
+        const answer = this.answer(fault.context, fault.page);
+        if (answer === "answered") this.answered(fault.context, fault.page, fault.readUs, fault.threadId);
+        else if (answer === "exited") this.end(fault.context, "exited");
+        else this.defer(fault, answer);
+      }
+      for (const fault of batch) this.finishIfDone(fault.context);
+    }
+  }
+
+  /** As answerFault, with the error policy applied where bytes cannot be had. */
+  private answer(context: Context, page: number): Answer | "parked" | "unreadable" {
+    if (context.state === "failed" && context.space.at(page).kind === "image") return "parked";
+    try {
+      return answerFault(context, page);
+    } catch (error) {
+      return this.unreadable(context, page, error);
+    }
+  }
+
+  private unreadable(context: Context, page: number, error: unknown): "parked" | "unreadable" {
+    if (!(error instanceof FaultlineError)) throw error;
+    const details = { ...error.details, pid: context.pid || context.imagePid, address: page * PAGE_BYTES };
+    const named = new FaultlineError(error.code, error.message, details);
+    context.session.fail(named.line());
+    applyPolicy(this, context, this.options.onError);
+    return this.options.onError === "wait" ? "unreadable" : "parked";
+  }
+
+  private answered(context: Context, page: number, sinceUs: number, threadId: number): void {
+    const nowUs = this.waiter.nowUs();
+    context.session.latency.record(nowUs - sinceUs);
+    this.latency.record(nowUs - sinceUs);
+    if (threadId !== 0) this.blockedUs.set(threadId, (this.blockedUs.get(threadId) ?? 0) + nowUs - sinceUs);
+    this.hooks.trace?.(nowUs, context, "answered", page, 1, nowUs - sinceUs);
+  }
+
+  private defer(fault: PendingFault, why: "changing" | "parked" | "unreadable"): void {
+    const { context, page, threadId, readUs } = fault;
+    const nowUs = this.waiter.nowUs();
+    const delayUs = why === "changing" ? DEFER_FIRST_US : UNREADABLE_RETRY_US;
+    context.session.deferredFaults++;
+    this.hooks.trace?.(nowUs, context, "deferred", page, 1, 0);
+    // A second thread on the same page waits with the first: one install wakes both.
+    if (context.deferred.has(page)) return;
+    context.deferred.set(page, { page, threadId, sinceUs: readUs, retryAtUs: nowUs + delayUs, delayUs });
+    this.deferredCount++;
+  }
+
+  private retryDeferred(): void {
+    for (const context of [...this.contexts.values()]) {
+      if (!isRetryDue(context, this.waiter.nowUs())) continue;
+      // An event may have come meanwhile: without it the retry would only be refused again.
+      this.receive(context);
+      const nowUs = this.waiter.nowUs();
+      for (const deferred of [...context.deferred.values()]) {
+        if (deferred.retryAtUs <= nowUs && this.contexts.has(context.uffd)) this.retry(context, deferred, nowUs);
+      }
+      this.finishIfDone(context);
+    }
+    this.answerPending();
+  }
+
+  private retry(context: Context, deferred: DeferredFault, nowUs: number): void {
+    const answer = this.answer(context, deferred.page);
+    if (answer === "exited") {
+      this.end(context, "exited");
+      return;
+    }
+    if (answer === "answered") {
+      context.deferred.delete(deferred.page);
+      this.deferredCount--;
+      this.answered(context, deferred.page, deferred.sinceUs, deferred.threadId);
+      return;
+    }
+    deferred.delayUs = answer === "changing" ? Math.min(deferred.delayUs * 2, DEFER_MOST_US) : UNREADABLE_RETRY_US;
+    deferred.retryAtUs = nowUs + deferred.delayUs;
+  }
+
+  /** Microseconds that a wait may sleep: until the next retry, drain step or probe. */
+  private sleepUs(): number {
+    const nowUs = this.waiter.nowUs();
+    let untilUs = this.probeUs;
+    for (const context of this.contexts.values()) {
+      for (const deferred of context.deferred.values()) untilUs = Math.min(untilUs, deferred.retryAtUs);
+      if (this.drains(context)) untilUs = Math.min(untilUs, Math.max(context.drainAfterUs, this.drainReadyUs));
+    }
+    return Math.max(0, untilUs - nowUs);
+  }
+
+  private drains(context: Context): boolean {
+    if (this.options.stayLazy || !context.session.complete) return false;
+    return context.state === "served" && context.space.missingPages > 0;
+  }
+
+  /** One step for the next context in turn that may drain now. */
+  private drain(): void {
+    const nowUs = this.waiter.nowUs();
+    if (this.options.stayLazy || nowUs < this.drainReadyUs) return;
+    const ready = [...this.contexts.values()].filter(
+      (context) => this.drains(context) && nowUs >= context.drainAfterUs,
+    );
+    if (ready.length === 0) return;
+    this.turn = (this.turn + 1) % ready.length;
+    this.drainOne(ready[this.turn]!, nowUs);
+  }
+
+  private drainOne(context: Context, nowUs: number): void {
+    context.session.draining = true;
+    try {
+      const step = drainStep(context);
+      if (this.options.drainRateBytes !== Number.POSITIVE_INFINITY) {
+        const paidUs = (step.pageCount * PAGE_BYTES * 1e6) / this.options.drainRateBytes;
+        this.drainReadyUs = Math.max(this.drainReadyUs, nowUs - paidUs) + paidUs;
+      }
+      this.hooks.trace?.(nowUs, context, "drained", step.page - step.pageCount, step.pageCount, 0);
+      if (step.stop === "changing") context.drainAfterUs = nowUs + DEFER_FIRST_US * 2;
+      else if (step.stop === "gone") this.confirmGone(context, step.page);
+      else if (step.stop === "exited") this.end(context, "exited");
+    } catch (error) {
+      this.unreadable(context, drainPage(), error);
+      // Under `wait` other pages may still be readable: go on behind this one, after a while.
+      context.drainAfterUs = nowUs + UNREADABLE_RETRY_US;
+      context.recent.length = 0;
+      context.cursor = drainPage() + 1;
+    } finally {
+      context.session.draining = false;
+    }
+    this.finishIfDone(context);
+  }
+
+  /**
+   * ENOENT for one page may be a move whose event is not queued yet. The kernel refuses with EAGAIN from before the
+   * change until its event is read, so a second ENOENT with no event in between means that the page is really gone.
+   */
+  private confirmGone(context: Context, page: number): void {
+    if (this.receive(context)) return;
+    const outcome = context.uffd.installZero(probePage(context), 1);
+    if (outcome.kind === "changing") context.drainAfterUs = this.waiter.nowUs() + DEFER_FIRST_US;
+    if (outcome.kind === "exited") this.end(context, "exited");
+    if (outcome.kind === "changing" || outcome.kind === "exited") return;
+    const need = context.space.at(page);
+    if (need.kind !== "image") return;
+    context.space.unmapped(page, 1);
+    context.session.lostPages++;
+    this.hooks.trace?.(this.waiter.nowUs(), context, "lost", page, 1, 0);
+  }
+
+  /** Asks every address space whether it still exists: exit and exec raise no event. */
+  private probe(): void {
+    this.probeUs = this.waiter.nowUs() + PROBE_US;
+    for (const context of [...this.contexts.values()]) this.probeOne(context);
+  }
+
+  private probeOne(context: Context): void {
+    if (context.uffd.installZero(probePage(context), 1).kind === "exited") this.end(context, "exited");
+  }
+
+  private processExited(token: number): void {
+    const entry = this.pidfds.get(token);
+    if (entry === undefined) return;
+    this.forgetPidfd(entry.context);
+    // The address space may outlive the process (vfork): only ESRCH ends the context.
+    if (this.contexts.has(entry.context.uffd)) this.probeOne(entry.context);
+  }
+
+  private forgetPidfd(context: Context): void {
+    const entry = this.pidfds.get(context.token);
+    if (entry === undefined) return;
+    this.waiter.removePidfd(context.token);
+    this.pidfds.delete(context.token);
+    context.token = -1;
+    this.closePidfd(entry.pidfd);
+  }
+
+  private finishIfDone(context: Context): void {
+    if (!this.contexts.has(context.uffd) || !context.session.complete) return;
+    if (context.space.missingPages === 0 && context.deferred.size === 0) this.finish(context);
+  }
+
+  /** Nothing is missing: ends the registrations, so that the kernel's own faults take over, and closes. */
+  private finish(context: Context): void {
+    const { space, uffd } = context;
+    let page = 0;
+    for (let need = space.next(page); need !== undefined; need = space.next(page)) {
+      const first = need.page;
+      let end = first + need.pageCount;
+      for (let more = space.at(end); more.kind !== "outside"; more = space.at(end)) end = more.page + more.pageCount;
+      if (uffd.unregister(first, end - first) === "exited") {
+        this.end(context, "exited");
+        return;
+      }
+      page = end;
+    }
+    this.end(context, context.state === "failed" ? "failed" : "done");
+  }
+
+  private end(context: Context, state: Context["state"]): void {
+    if (!this.contexts.delete(context.uffd)) return;
+    this.deferredCount -= context.deferred.size;
+    context.deferred.clear();
+    if (context.state !== "failed") context.state = state;
+    this.waiter.remove(context.uffd);
+    this.forgetPidfd(context);
+    context.uffd.close();
+    const { session } = context;
+    session.contexts.delete(context);
+    session.ended.push(reportContext(context));
+    this.settle(session);
+  }
+
+  private settle(session: Session): void {
+    if (!session.complete || session.contexts.size > 0 || !this.sessions.has(session.sessionId)) return;
+    session.state = session.error === undefined ? "done" : "failed";
+    this.sessions.delete(session.sessionId);
+    const report = session.report(this.waiter.nowUs());
+    this.endedReports.push(report);
+    if (this.endedReports.length > ENDED_SESSIONS_MAX) this.endedReports.shift();
+    this.hooks.sessionDone?.(report);
+  }
+
+  // What a policy may do.
+
+  kill(context: Context): boolean {
+    if (context.token < 0) return false;
+    this.waiter.kill(context.token);
+    return true;
+  }
+
+  exited(context: Context): void {
+    this.end(context, "exited");
+  }
+
+  /**
+   * Applies the policy to whatever is still missing, waits for killed tasks to be gone, and closes every context.
+   * A context is closed with pages missing only when its process has gone or its pages are poisoned.
+   */
+  stop(): PagerReport {
+    for (const session of [...this.sessions.values()]) {
+      const unfinished = session.missingPages > 0;
+      this.closeSession(session.sessionId, unfinished ? "the pager was stopped with pages missing" : undefined);
+    }
+    const untilUs = this.waiter.nowUs() + STOP_WAIT_US;
+    while (this.busy && this.waiter.nowUs() < untilUs) {
+      this.step(10_000);
+      for (const context of [...this.contexts.values()]) {
+        if (context.token < 0 && poisonMissing(context) === "exited") this.end(context, "exited");
+        this.finishIfDone(context);
+      }
+      this.probe();
+    }
+    const report = this.report(0);
+    for (const context of [...this.contexts.values()]) this.end(context, "failed");
+    return report;
+  }
+
+  report(cpuUs: number): PagerReport {
+    const nowUs = this.waiter.nowUs();
+    return {
+      sessions: [...this.endedReports, ...[...this.sessions.values()].map((session) => session.report(nowUs))],
+      cpuUs,
+      blockedUsByThread: Object.fromEntries(this.blockedUs),
+      latencyBoundsUs: LATENCY_BOUNDS_US,
+      latencyCounts: [...this.latency.counts],
+      latencySumUs: this.latency.sumUs,
+    };
+  }
+}

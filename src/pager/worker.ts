@@ -1,0 +1,142 @@
+// The pager's thread: a pager on the real kernel, the image directories it serves from, and the commands of the thread
+// that started it. It never returns to Node's event loop while it serves: commands are fetched when the wait says so.
+import { parentPort, receiveMessageOnPort, workerData } from "node:worker_threads";
+import { FaultlineError } from "../errors";
+import { ImageDirectory } from "../images/directory";
+import { native } from "../native";
+import { Space } from "../space/space";
+import { KernelUffd } from "../uffd/kernelUffd";
+import { KernelWaiter } from "../uffd/kernelWaiter";
+import { criuLayout } from "./criuLayout";
+import { openSource } from "./imageSource";
+import { Pager, type PagerHooks } from "./pager";
+import type { Command, ErrorData, Reply } from "./pagerThread";
+import type { ContextRequest, PagerOptions } from "./requests";
+import { Trace } from "./trace";
+
+const port = parentPort!;
+const options = workerData as PagerOptions;
+const waiter = new KernelWaiter(options.spinUs);
+const trace = options.traceFile === undefined ? undefined : new Trace(options.traceFile, waiter.nowUs());
+const directories = new Map<number, ImageDirectory>();
+
+function send(reply: Reply): void {
+  port.postMessage(reply);
+}
+
+function hooks(): PagerHooks {
+  const done: PagerHooks = {
+    sessionDone(report) {
+      directories.get(report.sessionId)?.close();
+      directories.delete(report.sessionId);
+      trace?.flush();
+      send({ kind: "sessionDone", report });
+    },
+  };
+  if (trace === undefined) return done;
+  return { ...done, trace: (...entry) => trace.add(...entry) };
+}
+
+const pager = new Pager(waiter, options, hooks(), (pidfd) => {
+  native.closeDescriptor(pidfd);
+});
+
+function addContext(request: ContextRequest): void {
+  const directory = directories.get(request.sessionId);
+  try {
+    if (directory === undefined) throw new FaultlineError("IMAGE_MISSING", "the session has no image directory");
+    const { imagePid, pid, pidfd, sessionId } = request;
+    const names = request.sources ?? [{ kind: "task" as const, id: imagePid }];
+    const sources = names.map((name) => openSource(directory, name));
+    const space = Space.from(request.layout ?? criuLayout(directory, imagePid));
+    const uffd = KernelUffd.adopt(request.uffd);
+    pager.addContext(sessionId, { uffd, space, sources, imagePid, pid, pidfd });
+  } catch (error) {
+    refuse(request);
+    throw error;
+  }
+}
+
+/** A context that cannot be served must not live on with zeros: its task is killed before the descriptor is closed. */
+function refuse(request: ContextRequest): void {
+  if (request.pidfd >= 0) {
+    native.pidfdSignal(request.pidfd, 9);
+    native.closeDescriptor(request.pidfd);
+  }
+  native.closeDescriptor(request.uffd);
+}
+
+function execute(command: Command): boolean {
+  const { id } = command;
+  switch (command.kind) {
+    case "openSession": {
+      const { sessionId, imagesDir } = command.request;
+      // The session first: where the directory cannot be opened, closeSession still has something to end.
+      pager.openSession(sessionId, imagesDir);
+      directories.set(sessionId, ImageDirectory.open(imagesDir));
+      break;
+    }
+    case "addContext":
+      addContext(command.request);
+      break;
+    case "startDrain":
+      pager.startDrain(command.sessionId);
+      break;
+    case "closeSession":
+      pager.closeSession(command.sessionId, command.error);
+      break;
+    case "report":
+      send({ kind: "answer", id, report: pager.report(native.threadCpuUs()) });
+      return true;
+    case "stop":
+      send({ kind: "answer", id, report: { ...pager.stop(), cpuUs: native.threadCpuUs() } });
+      return false;
+  }
+  send({ kind: "answer", id });
+  return true;
+}
+
+function errorData(error: unknown): ErrorData {
+  if (error instanceof FaultlineError) {
+    const { cause: _cause, ...details } = error.details;
+    return { code: error.code, message: error.message, details };
+  }
+  return { code: "", message: error instanceof Error ? (error.stack ?? error.message) : String(error), details: {} };
+}
+
+/** False when the thread is to end. */
+function executeAll(): boolean {
+  for (let next = receiveMessageOnPort(port); next !== undefined; next = receiveMessageOnPort(port)) {
+    const command = next.message as Command;
+    try {
+      if (!execute(command)) return false;
+    } catch (error) {
+      send({ kind: "failed", id: command.id, error: errorData(error) });
+    }
+  }
+  return true;
+}
+
+function serve(): void {
+  for (;;) {
+    const { control } = pager.step();
+    if (control && !executeAll()) return;
+  }
+}
+
+function main(): void {
+  send({ kind: "ready", control: waiter.controlDescriptor });
+  try {
+    serve();
+  } catch (error) {
+    // A bug must not become zeros in the restored tasks: the policy first, then the report of the bug.
+    pager.stop();
+    throw error;
+  }
+  trace?.close();
+  for (const directory of directories.values()) directory.close();
+  // The control descriptor stays open: the starting thread may be about to signal it.
+  port.close();
+}
+
+main();

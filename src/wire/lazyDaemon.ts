@@ -1,0 +1,140 @@
+// The lazy-pages daemon: each restore that connects to the socket becomes a session of the pager. No output of its own.
+import { FaultlineError } from "../errors";
+import { native } from "../native";
+import { PagerThread } from "../pager/pagerThread";
+import type { PagerOptions, PagerReport, SessionReport } from "../pager/requests";
+import { type LazyRestore, LazySocket } from "./lazySocket";
+import { findPeerTask } from "./peerTask";
+
+export interface LazyDaemonOptions {
+  readonly imagesDir: string;
+  readonly workDir: string;
+  readonly pager: Partial<PagerOptions>;
+  /** Serve any number of restores, one after another or at once, until stopped. */
+  readonly keep: boolean;
+  /** Longest wait for a peer, milliseconds; Infinity: for ever. */
+  readonly timeoutMs: number;
+  /** What happens, for a log. */
+  readonly log?: ((line: string) => void) | undefined;
+  readonly sessionEnded?: ((report: SessionReport) => void) | undefined;
+}
+
+export interface LazyDaemonResult {
+  readonly sessions: readonly SessionReport[];
+  readonly report: PagerReport;
+  /** Every page of every session was served, or its task has exited. */
+  readonly ok: boolean;
+}
+
+export class LazyDaemon {
+  private nextSession = 1;
+  private stopped = false;
+  private readonly running = new Set<Promise<void>>();
+  private readonly sessions: SessionReport[] = [];
+
+  private constructor(
+    private readonly options: LazyDaemonOptions,
+    private readonly thread: PagerThread,
+    private readonly socket: LazySocket,
+  ) {}
+
+  /** Listens when it resolves. */
+  static async start(options: LazyDaemonOptions): Promise<LazyDaemon> {
+    const thread = await PagerThread.start(options.pager);
+    try {
+      let daemon: LazyDaemon | undefined;
+      const socket = LazySocket.listen({
+        workDir: options.workDir,
+        connectTimeoutMs: options.keep ? Number.POSITIVE_INFINITY : options.timeoutMs,
+        messageTimeoutMs: options.timeoutMs,
+        once: !options.keep,
+        connected: (peerPid) => daemon!.restore(peerPid),
+      });
+      daemon = new LazyDaemon(options, thread, socket);
+      return daemon;
+    } catch (error) {
+      await thread.stop();
+      throw error;
+    }
+  }
+
+  report(): Promise<PagerReport> {
+    return this.thread.report();
+  }
+
+  /** Ends serve(): what is still missing is dealt with by the error policy. */
+  stop(): void {
+    this.stopped = true;
+    this.socket.stop();
+  }
+
+  /** Serves until everything is done (without `keep`) or until stop(). Throws where no restore came. */
+  async serve(): Promise<LazyDaemonResult> {
+    try {
+      await this.socket.serve();
+      while (!this.stopped && this.running.size > 0) await Promise.race([...this.running, this.stopSignal()]);
+    } catch (error) {
+      await this.thread.stop();
+      throw error;
+    }
+    const report = await this.thread.stop();
+    await Promise.all(this.running);
+    const ok = this.sessions.length > 0 && this.sessions.every((session) => session.state === "done");
+    return { sessions: this.sessions, report, ok };
+  }
+
+  /** Resolves soon after stop(), at latest after 100 ms without it: the caller looks again. */
+  private stopSignal(): Promise<void> {
+    return new Promise((done) => {
+      const timer = setTimeout(done, 100);
+      timer.unref();
+    });
+  }
+
+  private restore(peerPid: number): LazyRestore {
+    const { thread, options } = this;
+    const sessionId = this.nextSession++;
+    const log = (line: string): void => options.log?.(`session ${sessionId}: ${line}`);
+    let failure: FaultlineError | undefined;
+    const opened = thread.openSession({ sessionId, imagesDir: options.imagesDir });
+    opened.catch(() => undefined); // reported by the first task that waits for it
+    log(`a restore connected${peerPid > 0 ? ` (pid ${peerPid})` : ""}`);
+    this.watch(sessionId);
+    return {
+      async task(virtualPid, uffd) {
+        const pid = findPeerTask(peerPid, virtualPid);
+        const pidfd = pid > 0 ? native.pidfdOpen(pid) : -1;
+        log(
+          `task ${virtualPid}${pid > 0 ? "" : ", whose process was not found: its exit is seen only by the kernel's ESRCH"}`,
+        );
+        try {
+          await opened;
+          await thread.addContext({ sessionId, uffd, imagePid: virtualPid, pid, pidfd: Math.max(-1, pidfd) });
+        } catch (error) {
+          if (!(error instanceof FaultlineError)) throw error;
+          failure ??= error;
+        }
+      },
+      deadTask: (virtualPid) => log(`task ${virtualPid} is dead: nothing to serve`),
+      async finished() {
+        log("all tasks are there: the transfer begins");
+        if (failure === undefined) await thread.startDrain(sessionId);
+        else await thread.closeSession(sessionId, failure.line());
+      },
+      async failed(error) {
+        log(error.line());
+        await opened;
+        await thread.closeSession(sessionId, error.line());
+      },
+    };
+  }
+
+  private watch(sessionId: number): void {
+    const done = this.thread.sessionDone(sessionId).then((report) => {
+      this.sessions.push(report);
+      this.running.delete(done);
+      this.options.sessionEnded?.(report);
+    });
+    this.running.add(done);
+  }
+}
