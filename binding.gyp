@@ -25,6 +25,14 @@
           "ldflags": ["-fsanitize=<(faultline_sanitize)"]
         }]
       ]
+    },
+    {
+      "target_name": "faultline-watchdog",
+      "type": "executable",
+      "sources": ["native/watchdog/watchdog.c"],
+      "defines": ["_GNU_SOURCE"],
+      "cflags": ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror"],
+      "ldflags": ["-static"]
     }
   ]
 }

@@ -107,6 +107,8 @@ export interface Addon {
   prlimitSet(pid: number, resource: number, soft: bigint, hard: bigint): number;
   /** setsid(2) where possible, then descriptors 0, 1 and 2 onto `path`. */
   becomeBackground(path: string): number;
+  /** Runs the watchdog program with a socket as descriptor 3; out = [our end, its pid]. */
+  spawnWatchdog(path: string, policy: string, out: Int32Array): number;
   /** Sends `message` with at most 64 descriptors (SCM_RIGHTS). Bytes sent, or -errno. */
   sendDescriptors(socket: number, message: Uint8Array, descriptors: Int32Array): number;
 

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <linux/sched.h>
 #include <sched.h>
+#include <spawn.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -19,6 +20,7 @@
 #include <uv.h>
 
 #include <cstring>
+#include <string>
 
 #include "addon.h"
 
@@ -244,6 +246,41 @@ Napi::Value becomeBackground(const Napi::CallbackInfo& info) {
   return number(info.Env(), failed);
 }
 
+// spawnWatchdog(path, policy): starts the program with one end of a socket pair as descriptor 3 and nothing else but
+// stderr, in a session of its own. [the other end, the pid], or [-errno, 0].
+Napi::Value spawnWatchdog(const Napi::CallbackInfo& info) {
+  std::string path = info[0].As<Napi::String>().Utf8Value();
+  std::string policy = info[1].As<Napi::String>().Utf8Value();
+  auto out = info[2].As<Napi::Int32Array>();
+  int pair[2];
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) return number(info.Env(), -errno);
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  // If the end is descriptor 3 already, dup2 would leave its close-on-exec flag; posix_spawn clears it in that case.
+  posix_spawn_file_actions_adddup2(&actions, pair[1], 3);
+  posix_spawn_file_actions_addclosefrom_np(&actions, 4);
+  posix_spawnattr_t attributes;
+  posix_spawnattr_init(&attributes);
+  sigset_t none;
+  sigemptyset(&none);
+  posix_spawnattr_setsigmask(&attributes, &none);
+  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK);
+  char* arguments[] = {path.data(), policy.data(), nullptr};
+  char* environment[] = {nullptr};
+  pid_t pid = 0;
+  const int failed = posix_spawn(&pid, path.c_str(), &actions, &attributes, arguments, environment);
+  posix_spawnattr_destroy(&attributes);
+  posix_spawn_file_actions_destroy(&actions);
+  close(pair[1]);
+  if (failed != 0) {
+    close(pair[0]);
+    return number(info.Env(), -failed);
+  }
+  out[0] = pair[0];
+  out[1] = pid;
+  return number(info.Env(), 0);
+}
+
 // sendDescriptors(socket, message, fds): one message with SCM_RIGHTS over a Unix socket; bytes sent or -errno.
 Napi::Value sendDescriptors(const Napi::CallbackInfo& info) {
   constexpr size_t kMost = 64;
@@ -282,6 +319,7 @@ void registerSpawn(Napi::Env env, Napi::Object exports) {
   exports.Set("pidfdSignal", Napi::Function::New(env, pidfdSignal));
   exports.Set("prlimitSet", Napi::Function::New(env, prlimitSet));
   exports.Set("becomeBackground", Napi::Function::New(env, becomeBackground));
+  exports.Set("spawnWatchdog", Napi::Function::New(env, spawnWatchdog));
   exports.Set("sendDescriptors", Napi::Function::New(env, sendDescriptors));
 }
 
