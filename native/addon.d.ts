@@ -100,7 +100,7 @@ export interface Addon {
   spawnStub(stub: number, pid: number, newSession: boolean): number;
   /** The wait(2) status of an ended child; -EAGAIN while it runs and `block` is false. */
   reap(pid: number, block: boolean): number;
-  /** Calls back once when the descriptor (a pidfd: the process has ended) is readable. */
+  /** Calls back once when the descriptor (a pidfd: the process has ended) is readable. Does not keep the event loop alive. */
   onReadable(fd: number, callback: () => void): number;
   pidfdOpen(pid: number): number;
   pidfdSignal(pidfd: number, signal: number): number;

@@ -213,6 +213,8 @@ Napi::Value onReadable(const Napi::CallbackInfo& info) {
     return number(info.Env(), initialised);
   }
   watch->callback = Napi::Persistent(info[1].As<Napi::Function>());
+  // Whoever waits for it keeps the loop alive by other means.
+  uv_unref(reinterpret_cast<uv_handle_t*>(&watch->poll));
   return number(info.Env(), uv_poll_start(&watch->poll, UV_READABLE, exitWatchReady));
 }
 

@@ -16,6 +16,8 @@ export interface PagerOptions {
   readonly spinUs: number;
   /** Each fault and event with its time, one JSON object a line, is appended here. */
   readonly traceFile?: string | undefined;
+  /** The socket of the watchdog (watchdog.ts), which is told of every context that comes and goes. */
+  readonly watchdogSocket?: number | undefined;
 }
 
 /** Which pages of a directory a layout entry takes: a task's own memory, or a shared anonymous segment. */

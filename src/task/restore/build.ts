@@ -25,6 +25,11 @@ export class Build {
     this.eager = eager;
   }
 
+  /** Pages that the image has for the lazy ranges: what the pager will install. */
+  get missingPages(): number {
+    return this.lazyTasks.reduce((sum, lazy) => sum + lazy.missingPages, 0);
+  }
+
   /** Processes, open files and address spaces. Faults can come from now on: the pager may begin to serve. */
   begin(): void {
     const { plan } = this.tree;

@@ -70,6 +70,16 @@ function* runsWithin(index: PageIndex, first: number, end: number): Generator<[n
   }
 }
 
+/** Pages that the index has for the mappings. */
+export function countPages(index: PageIndex, mappings: readonly Range[]): number {
+  let count = 0;
+  for (const mapping of mappings) {
+    for (const [first, end] of runsWithin(index, mapping.start / pageSize, mapping.end / pageSize))
+      count += end - first;
+  }
+  return count;
+}
+
 /** The page at `address` as the image has it: its bytes, or undefined where it is zero. */
 export function pageBytes(index: PageIndex, page: number): Uint8Array | undefined {
   if (index.lookup(page).kind === "none") return undefined;

@@ -10,7 +10,7 @@ import { pageSize, syscalls } from "../constants";
 import type { AgentHost } from "./agentHost";
 import { cloneThread } from "./clone";
 import { closeMasters, placeDescriptors } from "./filePlan";
-import { lazyLayout, pageBytes, writePages } from "./pages";
+import { countPages, lazyLayout, pageBytes, writePages } from "./pages";
 import { common, processCalls, timerCalls } from "./processPlan";
 import { Script } from "./script";
 import { clearSpace, lazySpans, makeMappings, type SpacePlan, setFields } from "./spacePlan";
@@ -26,6 +26,8 @@ export interface LazyTask {
   readonly task: TaskImage;
   readonly uffd: KernelUffd;
   readonly layout: Required<Pick<ContextRequest, "layout" | "sources">>;
+  /** Pages of the task's own memory that the image has for the lazy mappings. */
+  readonly missingPages: number;
 }
 
 export interface TaskPages {
@@ -55,6 +57,10 @@ export function buildSpace(
   count.eagerPages += writePages(task.pid, index, wanted);
   lockMappings(host, space);
   if (eager || lazySpans(space).length === 0) return undefined;
+  const missingPages = countPages(
+    index,
+    own.filter((mapping) => mapping.lazy),
+  );
   const uffd = openUffd(build, task.pid);
   try {
     for (const span of lazySpans(space)) uffd.register(span.start / pageSize, (span.end - span.start) / pageSize);
@@ -63,7 +69,7 @@ export function buildSpace(
     uffd.close();
     throw error;
   }
-  return { task, uffd, layout: lazyLayout(task.pid, space, images) };
+  return { task, uffd, layout: lazyLayout(task.pid, space, images), missingPages };
 }
 
 function lockMappings(host: AgentHost, space: SpacePlan): void {

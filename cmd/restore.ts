@@ -1,0 +1,193 @@
+// faultline restore: brings an image directory back as running processes. Options as CRIU's where the meaning is the same.
+import { closeSync, writeFileSync, writeSync } from "node:fs";
+import { resolve } from "node:path";
+import type { Command } from "commander";
+import { FaultlineError } from "../src/errors";
+import { native } from "../src/native";
+import type { ErrorPolicy, PagerOptions, SessionReport } from "../src/pager/requests";
+import type { ExitStatus, RestoreOptions, RestoreProgress, RestoreResult } from "../src/task/restore/restore";
+
+interface Options {
+  readonly imagesDir: string;
+  readonly workDir?: string;
+  readonly restoreDetached?: true;
+  readonly pidfile?: string;
+  readonly statusFd?: string;
+  readonly shellJob?: true;
+  readonly eager?: true;
+  readonly force?: true;
+  readonly stayLazy?: true;
+  readonly drainRate?: string;
+  readonly onError: string;
+  readonly logFile?: string;
+  readonly verbose?: string | true;
+  readonly json?: true;
+}
+
+/** What a person would send to the program, and what ends a session: all go on to the root of the tree. */
+const forwarded = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGCONT"] as const;
+const policies: readonly string[] = ["kill", "poison", "wait"];
+const units: Readonly<Record<string, number>> = { "": 1, k: 2 ** 10, m: 2 ** 20, g: 2 ** 30 };
+
+export function define(command: Command): void {
+  command
+    .requiredOption("-D, --images-dir <dir>", "the image directory")
+    .option("-W, --work-dir <dir>", "where the pid file and the log go (default: the current directory)")
+    .option("-d, --restore-detached", "return when the tree runs; pages follow from the background")
+    .option("--pidfile <file>", "write the root's pid there")
+    .option("--status-fd <fd>", "write a NUL byte to this descriptor when the tree runs, and close it")
+    .option("-j, --shell-job", "the tree is part of a shell's session and joins this one")
+    .option("--eager", "read all pages before the tree runs")
+    .option("--force", "go on where a mapped file has changed since the dump")
+    .option("--stay-lazy", "bring pages only when they are touched")
+    .option("--drain-rate <bytes>", "most bytes a second read in the background, with k, m or g")
+    .option("--on-error <policy>", "what happens to tasks whose pages cannot be had: kill, poison or wait", "kill")
+    .option("-o, --log-file <file>", "where messages go once detached (default: nowhere)")
+    .option("-v, --verbose [level]", "say what is done, on stderr")
+    .option("--json", "print what happened as JSON, one object a line")
+    .addHelpText(
+      "after",
+      `
+In the foreground it forwards signals to the root of the tree and exits with its code. Lazy by default: the program
+runs at once, and this process brings its pages. If that process is killed, a watchdog ends the tree, so that no
+missing page ever reads as zero.
+
+Example:
+  faultline restore -D /var/checkpoints/redis -d --pidfile /run/redis.pid`,
+    )
+    .action((options: Options) => run(options));
+}
+
+async function run(options: Options): Promise<void> {
+  sayFailure();
+  const pagerOptions = checkOptions(options);
+  const detached = options.restoreDetached === true;
+  const abort = new AbortController();
+  const stop = (signal: NodeJS.Signals): void => abort.abort(signal);
+  for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, stop);
+  const { restore } = require("../src/task/restore/restore") as typeof import("../src/task/restore/restore");
+  const request: RestoreOptions & Partial<PagerOptions> = {
+    imagesDir: options.imagesDir,
+    eager: options.eager === true,
+    force: options.force === true,
+    shellJob: options.shellJob === true,
+    signal: abort.signal,
+    onProgress: options.verbose === undefined ? undefined : sayProgress,
+    ...pagerOptions,
+  };
+  const result = await restore(request);
+  for (const signal of ["SIGINT", "SIGTERM"] as const) process.off(signal, stop);
+  announce(options, result);
+  if (detached) await serveDetached(options, result);
+  else process.exitCode = await serveForeground(options, result);
+}
+
+function checkOptions(options: Options): Partial<PagerOptions> {
+  if (!policies.includes(options.onError))
+    throw usage(`--on-error ${options.onError} is none of ${policies.join(", ")}`);
+  if (options.statusFd !== undefined && !/^\d+$/.test(options.statusFd)) throw usage("--status-fd takes a descriptor");
+  if (options.shellJob === true && options.restoreDetached === true) {
+    throw usage("-j keeps the tree in this session, -d leaves it");
+  }
+  const base = { onError: options.onError as ErrorPolicy, stayLazy: options.stayLazy === true };
+  if (options.drainRate === undefined) return base;
+  const match = /^(\d+)([kmg]?)$/i.exec(options.drainRate);
+  const drainRateBytes = Number(match?.[1]) * (units[match?.[2]?.toLowerCase() ?? ""] ?? Number.NaN);
+  if (!(drainRateBytes > 0)) throw usage(`--drain-rate ${options.drainRate} is no number of bytes, as in 50m`);
+  return { ...base, drainRateBytes };
+}
+
+function usage(message: string): FaultlineError {
+  return new FaultlineError("USAGE", message, { advice: "see faultline restore --help" });
+}
+
+/** The tree runs: tells everybody who asked to be told. */
+function announce(options: Options, result: RestoreResult): void {
+  const folder = options.workDir ?? ".";
+  if (options.pidfile !== undefined) writeFileSync(resolve(folder, options.pidfile), String(result.pid));
+  if (options.statusFd !== undefined) {
+    writeSync(Number(options.statusFd), "\0");
+    closeSync(Number(options.statusFd));
+  }
+  if (options.json === true) {
+    const { pid, pids, lazy, eagerPages, missingPages, times } = result;
+    print({ event: "running", pid, pids, lazy, eagerPages, missingPages, ...times });
+  }
+}
+
+function print(value: object): void {
+  process.stdout.write(`${JSON.stringify(value)}\n`);
+}
+
+/**
+ * Goes on as the pager, in a session of its own. bin/faultline started this process in the background and waits for a
+ * code on the descriptor that FAULTLINE_READY_FD names; so that one start of Node is enough.
+ */
+async function serveDetached(options: Options, result: RestoreResult): Promise<void> {
+  const log = options.logFile === undefined ? "/dev/null" : resolve(options.workDir ?? ".", options.logFile);
+  native.becomeBackground(log);
+  sayReady(0);
+  const report = await result.pages;
+  if (report?.state === "failed") process.stderr.write(`faultline: ${report.error}\n`);
+  process.exit(report?.state === "failed" ? 1 : 0);
+}
+
+let readyFd = Number(process.env.FAULTLINE_READY_FD ?? "-1");
+
+/** Gives bin/faultline the exit code that it waits for; only the first one counts. */
+function sayReady(code: number): void {
+  if (!(readyFd > 2)) return;
+  writeSync(readyFd, String(code));
+  closeSync(readyFd);
+  readyFd = -1;
+}
+
+function sayFailure(): void {
+  process.once("exit", (code) => sayReady(code));
+}
+
+async function serveForeground(options: Options, result: RestoreResult): Promise<number> {
+  const forward = (signal: NodeJS.Signals): void => {
+    try {
+      process.kill(result.pid, signal);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
+    }
+  };
+  for (const signal of forwarded) process.on(signal, forward);
+  const exit = result.waitExit().then((status) => {
+    if (options.json === true) print({ event: "exit", ...status });
+    return status;
+  });
+  const pages = result.pages.then((report) => sayPages(options, report));
+  const [status] = await Promise.all([exit, pages]);
+  for (const signal of forwarded) process.off(signal, forward);
+  return exitCode(status);
+}
+
+/** As a shell gives it: 128 and the signal for a killed program. */
+function exitCode(status: ExitStatus): number {
+  return status.kind === "exited" ? status.code : 128 + status.signal;
+}
+
+function sayPages(options: Options, report: SessionReport | undefined): void {
+  if (report === undefined) return;
+  if (options.json === true) print({ event: "pages", ...report });
+  if (report.state === "failed") process.stderr.write(`faultline: ${report.error}\n`);
+}
+
+function sayProgress(progress: RestoreProgress): void {
+  const text = ((): string => {
+    switch (progress.phase) {
+      case "planned":
+        return `${progress.tasks} tasks, ${progress.threads} threads`;
+      case "built":
+        return `built; ${progress.eagerPages} pages read, ${progress.missingPages} to follow`;
+      case "running":
+        return `running as ${progress.pid}`;
+      case "pages":
+        return `${progress.totalPages - progress.missingPages} of ${progress.totalPages} pages are in`;
+    }
+  })();
+  process.stderr.write(`faultline: ${text}\n`);
+}

@@ -1,0 +1,117 @@
+// Whether the files that the image names are still those of the dump. A mapped file that changed would give the program
+// other code or data than it had; --force goes on all the same. Looks only; opens mapped ELF files for their build ids.
+import { closeSync, openSync, readSync, type Stats, statSync } from "node:fs";
+import { FaultlineError } from "../../errors";
+import type { RegFileEntry } from "../../images/messages";
+import { usedFiles } from "./filePlan";
+import { area } from "./spacePlan";
+import type { TreeImage } from "./treeImage";
+
+const typeMask = 0o170000;
+const headBytes = 4096;
+const noteSegment = 4;
+const noteBuildId = 3;
+
+/** Throws CHANGED with every file that differs, or NOT_FOUND with every file that is missing. */
+export function checkFiles(tree: TreeImage, force: boolean): void {
+  const mapped = mappedFiles(tree);
+  const missing: string[] = [];
+  const changed: string[] = [];
+  for (const id of usedFiles(tree)) {
+    const file = tree.files.get(id)?.reg;
+    if (file === undefined || tree.ghosts.has(id)) continue;
+    const found = statSync(file.name, { throwIfNoEntry: false });
+    if (found === undefined) missing.push(file.name);
+    else {
+      const why = difference(file, found, mapped.get(id), tree.dumpedAtMs);
+      if (why !== undefined) changed.push(`${file.name} (${why})`);
+    }
+  }
+  if (missing.length > 0) {
+    throw new FaultlineError("NOT_FOUND", `files of the image are missing: ${missing.join(", ")}`);
+  }
+  if (changed.length > 0 && !force) {
+    throw new FaultlineError("CHANGED", `files of the image have changed since the dump: ${changed.join(", ")}`, {
+      advice: "put them back, or say --force to go on with them as they are",
+    });
+  }
+}
+
+/** How each mapped file is mapped: by id, true where only privately. */
+function mappedFiles(tree: TreeImage): Map<number, boolean> {
+  const mapped = new Map<number, boolean>();
+  for (const task of tree.tasks) {
+    for (const vma of task.mm?.vmas ?? []) {
+      const shared = (vma.status & area.fileShared) !== 0;
+      if (!shared && (vma.status & area.filePrivate) === 0) continue;
+      const id = Number(vma.shmid);
+      mapped.set(id, (mapped.get(id) ?? true) && !shared);
+    }
+  }
+  return mapped;
+}
+
+function difference(
+  file: RegFileEntry,
+  found: Stats,
+  privately: boolean | undefined,
+  dumpedAtMs: number,
+): string | undefined {
+  if (file.mode !== undefined && (found.mode & typeMask) !== (file.mode & typeMask)) return "another type of file";
+  if (privately === undefined || !found.isFile()) return undefined;
+  if (file.size !== undefined && BigInt(found.size) !== file.size) return `${found.size} bytes instead of ${file.size}`;
+  if (file.build_id.length > 0) {
+    const buildId = readBuildId(file.name);
+    if (buildId === undefined || !buildId.equals(wordBytes(file.build_id))) return "another build id";
+    return undefined;
+  }
+  // A file that is mapped shared changes by being used.
+  if (privately && found.mtimeMs > dumpedAtMs) return "modified after the dump";
+  return undefined;
+}
+
+function wordBytes(words: readonly number[]): Buffer {
+  const bytes = Buffer.alloc(words.length * 4);
+  words.forEach((word, index) => {
+    bytes.writeUInt32LE(word >>> 0, index * 4);
+  });
+  return bytes;
+}
+
+/** The GNU build id in an ELF file's notes, from its first page, where CRIU looks too (elf(5)). */
+function readBuildId(path: string): Buffer | undefined {
+  const head = Buffer.alloc(headBytes);
+  const fd = openSync(path, "r");
+  try {
+    readSync(fd, head, 0, headBytes, 0);
+  } finally {
+    closeSync(fd);
+  }
+  if (head.readUInt32BE(0) !== 0x7f454c46 || head[4] !== 2) return undefined;
+  const table = Number(head.readBigUInt64LE(32));
+  const entryBytes = head.readUInt16LE(54);
+  const entries = head.readUInt16LE(56);
+  for (let index = 0; index < entries; index++) {
+    const at = table + index * entryBytes;
+    if (at + 56 > headBytes) return undefined;
+    if (head.readUInt32LE(at) !== noteSegment) continue;
+    const start = Number(head.readBigUInt64LE(at + 8));
+    const found = buildIdNote(head, start, start + Number(head.readBigUInt64LE(at + 32)));
+    if (found !== undefined) return found;
+  }
+  return undefined;
+}
+
+function buildIdNote(head: Buffer, start: number, end: number): Buffer | undefined {
+  for (let at = start; at + 12 <= Math.min(end, headBytes); ) {
+    const nameBytes = head.readUInt32LE(at);
+    const valueBytes = head.readUInt32LE(at + 4);
+    const name = at + 12;
+    const value = name + Math.ceil(nameBytes / 4) * 4;
+    if (head.readUInt32LE(at + 8) === noteBuildId && head.toString("latin1", name, name + 4) === "GNU\0") {
+      return value + valueBytes <= headBytes ? head.subarray(value, value + valueBytes) : undefined;
+    }
+    at = value + Math.ceil(valueBytes / 4) * 4;
+  }
+  return undefined;
+}

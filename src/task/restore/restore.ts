@@ -1,0 +1,280 @@
+// restore(): an image directory becomes running processes again. This file is the order of things and the promises to
+// the caller; how tasks are made is build.ts, how pages come later is the pager's.
+import { existsSync } from "node:fs";
+import { checked, FaultlineError } from "../../errors";
+import { ImageDirectory } from "../../images/directory";
+import { native } from "../../native";
+import { PagerThread } from "../../pager/pagerThread";
+import type { PagerOptions, SessionReport } from "../../pager/requests";
+import { Watchdog } from "../../pager/watchdog";
+import { Build } from "./build";
+import { checkFiles } from "./fileCheck";
+import { loadTree } from "./loadTree";
+import { planRestore, type RestorePlan } from "./plan";
+
+export interface RestoreOptions {
+  readonly imagesDir: string;
+  /** All pages are read before the tree runs; no userfaultfd, no pager. */
+  readonly eager?: boolean | undefined;
+  /** Goes on where a mapped file has changed since the dump. */
+  readonly force?: boolean | undefined;
+  /** The tree may be a part of a session that is not in the image; it joins ours. */
+  readonly shellJob?: boolean | undefined;
+  readonly onProgress?: ((progress: RestoreProgress) => void) | undefined;
+  /** Until the tree runs: ends everything made so far, with ABORTED. Afterwards it does nothing. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+export type RestoreProgress =
+  | { readonly phase: "planned"; readonly tasks: number; readonly threads: number }
+  | { readonly phase: "built"; readonly eagerPages: number; readonly missingPages: number }
+  | { readonly phase: "running"; readonly pid: number }
+  | { readonly phase: "pages"; readonly missingPages: number; readonly totalPages: number };
+
+/** How the root of the tree ended. */
+export type ExitStatus =
+  | { readonly kind: "exited"; readonly code: number }
+  | { readonly kind: "killed"; readonly signal: number };
+
+export interface RestoreTimes {
+  /** Reading the images and planning, creating and filling the tasks up to where they run; milliseconds. */
+  readonly planMs: number;
+  readonly buildMs: number;
+  readonly totalMs: number;
+}
+
+export interface RestoreResult {
+  /** The root of the tree. */
+  readonly pid: number;
+  readonly pids: readonly number[];
+  readonly lazy: boolean;
+  readonly eagerPages: number;
+  /** Pages left to the pager when the tree began to run. */
+  readonly missingPages: number;
+  readonly times: RestoreTimes;
+  /** Resolves when the root has ended and is reaped. Waiting for it keeps the process alive; not waiting does not. */
+  waitExit(): Promise<ExitStatus>;
+  /** Resolves when every page is in, or the error policy was applied; undefined for an eager restore. */
+  readonly pages: Promise<SessionReport | undefined>;
+}
+
+const progressIntervalMs = 200;
+
+/** A resident restorer: one pager thread and one watchdog for any number of restores, one after the other or at once. */
+export class Restorer {
+  readonly #options: Partial<PagerOptions>;
+  #watchdog: Watchdog | undefined;
+  #pager: Promise<PagerThread> | undefined;
+  #nextSession = 1;
+
+  constructor(options: Partial<PagerOptions> = {}) {
+    this.#options = options;
+  }
+
+  /** Starts pager and watchdog and returns at once; without it the first lazy restore does it. */
+  warmUp(): this {
+    this.#startPager();
+    return this;
+  }
+
+  #startPager(): Promise<PagerThread> {
+    if (this.#pager === undefined) {
+      this.#watchdog = Watchdog.start(this.#options.onError ?? "kill");
+      this.#pager = PagerThread.start({ ...this.#options, watchdogSocket: this.#watchdog.socket });
+      // Whoever asks for it first gets the error.
+      this.#pager.catch(() => undefined);
+    }
+    return this.#pager;
+  }
+
+  async restore(options: RestoreOptions): Promise<RestoreResult> {
+    const startMs = performance.now();
+    const starting = options.eager === true ? undefined : this.#startPager();
+    const prepared = prepare(options);
+    let pager: PagerThread | undefined;
+    try {
+      pager = await starting;
+    } catch (error) {
+      prepared.images.close();
+      throw error;
+    }
+    return this.#finish(prepared, options, startMs, pager);
+  }
+
+  /** The pager thread, for its report; undefined where no lazy restore has been asked for yet. */
+  async pager(): Promise<PagerThread | undefined> {
+    return this.#pager;
+  }
+
+  /** Ends the pager and the watchdog. Tasks with pages missing get the error policy. */
+  async close(): Promise<void> {
+    try {
+      await (await this.#pager)?.stop();
+    } finally {
+      this.#watchdog?.close();
+      this.#pager = undefined;
+      this.#watchdog = undefined;
+    }
+  }
+
+  async #finish(
+    { plan, images }: Prepared,
+    options: RestoreOptions,
+    startMs: number,
+    pager: PagerThread | undefined,
+  ): Promise<RestoreResult> {
+    const planMs = performance.now();
+    const sessionId = this.#nextSession++;
+    const build = new Build(plan, images, pager === undefined);
+    let rootPidfd: number;
+    let serving: Promise<unknown> = Promise.resolve();
+    try {
+      throwIfAborted(options.signal);
+      build.begin();
+      if (pager !== undefined) serving = this.#serve(pager, build, sessionId, options.imagesDir);
+      build.complete();
+      options.onProgress?.({ phase: "built", ...counts(build) });
+      throwIfAborted(options.signal);
+      rootPidfd = build.letGo();
+    } catch (error) {
+      build.end();
+      await serving.catch(() => undefined);
+      await pager?.closeSession(sessionId, "the restore failed").catch(() => undefined);
+      throw error;
+    } finally {
+      images.close();
+    }
+    const { rootPid } = build.tree;
+    const exit = watchExit(rootPid, rootPidfd);
+    const runMs = performance.now();
+    options.onProgress?.({ phase: "running", pid: rootPid });
+    await serving;
+    return {
+      pid: rootPid,
+      pids: plan.tree.tasks.map((task) => task.pid),
+      lazy: pager !== undefined,
+      ...counts(build),
+      times: { planMs: planMs - startMs, buildMs: runMs - planMs, totalMs: runMs - startMs },
+      waitExit: () => keepAlive(exit),
+      pages: pager === undefined ? Promise.resolve(undefined) : this.#drain(pager, sessionId, options),
+    };
+  }
+
+  /** The watchdog first, then the pager: from the first answered fault on, somebody else holds the context too. */
+  async #serve(pager: PagerThread, build: Build, sessionId: number, imagesDir: string): Promise<void> {
+    const link = this.#watchdog?.link();
+    const asked = [pager.openSession({ sessionId, imagesDir })];
+    for (const { task, uffd, layout } of build.lazyTasks) {
+      link?.add(uffd.id, uffd.id, task.pid);
+      const pidfd = checked(native.pidfdOpen(task.pid), "pidfd_open", "the task is gone", { pid: task.pid });
+      asked.push(pager.addContext({ sessionId, uffd: uffd.id, imagePid: task.pid, pid: task.pid, pidfd, ...layout }));
+    }
+    await Promise.all(asked);
+  }
+
+  async #drain(pager: PagerThread, sessionId: number, options: RestoreOptions): Promise<SessionReport> {
+    await pager.startDrain(sessionId);
+    const { onProgress } = options;
+    const timer = onProgress === undefined ? undefined : reportPages(pager, sessionId, onProgress);
+    try {
+      return await pager.sessionDone(sessionId);
+    } finally {
+      clearInterval(timer);
+    }
+  }
+}
+
+interface Prepared {
+  readonly plan: RestorePlan;
+  readonly images: ImageDirectory;
+}
+
+function prepare(options: RestoreOptions): Prepared {
+  throwIfAborted(options.signal);
+  const images = ImageDirectory.open(options.imagesDir);
+  try {
+    const tree = loadTree(images);
+    const plan = planRestore(tree);
+    checkFiles(tree, options.force === true);
+    checkPidsFree(plan);
+    const threads = tree.tasks.reduce((sum, task) => sum + task.threads.length, 0);
+    options.onProgress?.({ phase: "planned", tasks: tree.tasks.length, threads });
+    return { plan, images };
+  } catch (error) {
+    images.close();
+    throw error;
+  }
+}
+
+/** Names every pid that is taken at once; clone3 would find only the first. */
+function checkPidsFree(plan: RestorePlan): void {
+  const tids = plan.tree.tasks.flatMap((task) => [task.pid, ...task.threads.map((thread) => thread.tid)]);
+  const taken = [...new Set(tids)].filter((tid) => existsSync(`/proc/${tid}`));
+  if (taken.length === 0) return;
+  throw new FaultlineError("BUSY", `the image's pids are taken: ${taken.join(", ")}`, {
+    advice: `a restored process keeps its pid; see what has it now with \`ps -fLp ${taken[0]}\``,
+  });
+}
+
+function throwIfAborted(signal: AbortSignal | undefined): void {
+  if (signal?.aborted === true)
+    throw new FaultlineError("ABORTED", "the restore was aborted", { cause: signal.reason });
+}
+
+function counts(build: Build): { eagerPages: number; missingPages: number } {
+  return { eagerPages: build.pages.eagerPages, missingPages: build.missingPages };
+}
+
+function watchExit(pid: number, pidfd: number): Promise<ExitStatus> {
+  return new Promise((resolve) => {
+    const ended = (): void => {
+      const status = native.reap(pid, true);
+      native.closeDescriptor(pidfd);
+      if (status < 0 || (status & 0x7f) === 0) resolve({ kind: "exited", code: status < 0 ? 0 : (status >> 8) & 0xff });
+      else resolve({ kind: "killed", signal: status & 0x7f });
+    };
+    checked(native.onReadable(pidfd, ended), "poll", "the restored process cannot be watched", { pid });
+  });
+}
+
+/** A pending promise keeps no process alive; a timer does. */
+async function keepAlive<T>(promise: Promise<T>): Promise<T> {
+  const timer = setInterval(() => undefined, 2 ** 30);
+  try {
+    return await promise;
+  } finally {
+    clearInterval(timer);
+  }
+}
+
+function reportPages(
+  pager: PagerThread,
+  sessionId: number,
+  onProgress: (progress: RestoreProgress) => void,
+): NodeJS.Timeout {
+  let totalPages = 0;
+  return setInterval(async () => {
+    const { sessions } = await pager.report();
+    const session = sessions.find((candidate) => candidate.sessionId === sessionId);
+    if (session === undefined) return;
+    totalPages = Math.max(totalPages, session.missingPages + session.faultedPages + session.drainedPages);
+    onProgress({ phase: "pages", missingPages: session.missingPages, totalPages });
+  }, progressIntervalMs);
+}
+
+/**
+ * Restores once. For a lazy restore this process must live until `pages` has resolved: it is the pager. Resolves when
+ * the tree runs. Throws FaultlineErrors; after one, no process of the tree is left.
+ */
+export async function restore(options: RestoreOptions & Partial<PagerOptions>): Promise<RestoreResult> {
+  const restorer = new Restorer(options);
+  try {
+    const result = await restorer.restore(options);
+    const pages = result.pages.finally(() => restorer.close());
+    pages.catch(() => undefined);
+    return { ...result, pages };
+  } catch (error) {
+    await restorer.close();
+    throw error;
+  }
+}
