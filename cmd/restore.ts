@@ -2,7 +2,7 @@
 import { closeSync, writeFileSync, writeSync } from "node:fs";
 import { resolve } from "node:path";
 import type { Command } from "commander";
-import { FaultlineError } from "../src/errors";
+import { checked, FaultlineError } from "../src/errors";
 import { native } from "../src/native";
 import type { ErrorPolicy, PagerOptions, SessionReport } from "../src/pager/requests";
 import type { ExitStatus, RestoreOptions, RestoreProgress, RestoreResult } from "../src/task/restore/restore";
@@ -125,7 +125,7 @@ function print(value: object): void {
  */
 async function serveDetached(options: Options, result: RestoreResult): Promise<void> {
   const log = options.logFile === undefined ? "/dev/null" : resolve(options.workDir ?? ".", options.logFile);
-  native.becomeBackground(log);
+  checked(native.becomeBackground(log), "open", "the log cannot be written", { file: log });
   sayReady(0);
   const report = await result.pages;
   if (report?.state === "failed") process.stderr.write(`faultline: ${report.error}\n`);

@@ -237,7 +237,7 @@ Napi::Value prlimitSet(const Napi::CallbackInfo& info) {
 
 // becomeBackground(path): setsid(2) where possible, then the standard descriptors onto `path`. 0 or -errno.
 Napi::Value becomeBackground(const Napi::CallbackInfo& info) {
-  const int fd = open(info[0].As<Napi::String>().Utf8Value().c_str(), O_RDWR | O_CLOEXEC);
+  const int fd = open(info[0].As<Napi::String>().Utf8Value().c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
   if (fd < 0) return number(info.Env(), -errno);
   setsid();
   int failed = 0;

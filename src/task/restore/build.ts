@@ -18,6 +18,8 @@ export class Build {
   readonly eager: boolean;
   readonly pages: TaskPages = { eagerPages: 0 };
   readonly lazyTasks: LazyTask[] = [];
+  /** The userfaultfds are the pager's: it closes them. */
+  handedOver = false;
 
   constructor(plan: RestorePlan, images: ImageDirectory, eager: boolean) {
     this.tree = new TreeBuild(plan);
@@ -67,7 +69,7 @@ export class Build {
   /** Ends every process made so far. The userfaultfds that nobody took over are closed after that. */
   end(): void {
     this.tree.end();
-    for (const lazy of this.lazyTasks) lazy.uffd.close();
+    if (!this.handedOver) for (const lazy of this.lazyTasks) lazy.uffd.close();
   }
 
   #raiseFileLimit(pid: number): void {

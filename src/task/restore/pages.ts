@@ -6,6 +6,7 @@ import type { ImageDirectory } from "../../images/directory";
 import type { PageIndex } from "../../images/pageIndex";
 import { native } from "../../native";
 import type { ContextRequest, SourceName } from "../../pager/requests";
+import { LAYOUT_ZERO } from "../../space/space";
 import { pageSize } from "../constants";
 import type { Range } from "./layout";
 import type { Mapping, SpacePlan } from "./spacePlan";
@@ -88,7 +89,10 @@ export function pageBytes(index: PageIndex, page: number): Uint8Array | undefine
   return bytes;
 }
 
-/** What the pager serves: every lazy mapping less its guard pages, by the image's pages or a shared object's. */
+/**
+ * What the pager serves: every lazy mapping less its guard pages, zero but for the pages that the image has, of the task
+ * or of a shared object.
+ */
 export function lazyLayout(
   pid: number,
   plan: SpacePlan,
@@ -96,28 +100,34 @@ export function lazyLayout(
 ): Required<Pick<ContextRequest, "layout" | "sources">> {
   const entries: number[] = [];
   const sources: SourceName[] = [{ kind: "task", id: pid }];
-  const sourceOf = new Map<number, number>();
+  const shared = new Map<number, number>();
   for (const mapping of plan.mappings) {
     if (!mapping.lazy) continue;
-    const start = mapping.start / pageSize;
     const shmid = Number(mapping.vma.shmid);
-    let source = 0;
-    let base = start;
-    if (mapping.kind === "shared") {
-      source = sourceOf.get(shmid) ?? sources.length;
-      if (!images.hasShmemPages(shmid)) source = -1;
-      else if (!sourceOf.has(shmid)) {
-        sourceOf.set(shmid, source);
-        sources.push({ kind: "shmem", id: shmid });
-      }
-      base = Number(mapping.vma.pgoff) / pageSize;
+    const isShared = mapping.kind === "shared";
+    const index = isShared ? sharedIndex(images, shmid) : images.pageIndex(pid);
+    if (isShared && index !== undefined && !shared.has(shmid)) {
+      shared.set(shmid, sources.length);
+      sources.push({ kind: "shmem", id: shmid });
     }
+    const source = isShared ? (shared.get(shmid) ?? 0) : 0;
+    // Where page p of the address space is page p - shift of the source.
+    const shift = isShared ? (mapping.start - Number(mapping.vma.pgoff)) / pageSize : 0;
     for (const part of withoutGuards(mapping, plan.guards)) {
       const first = part.start / pageSize;
-      entries.push(first, (part.end - part.start) / pageSize, source, source < 0 ? 0 : base + first - start);
+      const end = part.end / pageSize;
+      entries.push(first, end - first, LAYOUT_ZERO, 0);
+      if (index === undefined) continue;
+      for (const [from, to] of runsWithin(index, first - shift, end - shift)) {
+        entries.push(from + shift, to - from, source, from);
+      }
     }
   }
   return { layout: new Float64Array(entries), sources };
+}
+
+function sharedIndex(images: ImageDirectory, shmid: number): PageIndex | undefined {
+  return images.hasShmemPages(shmid) ? images.shmemPageIndex(shmid) : undefined;
 }
 
 function withoutGuards(range: Range, guards: readonly Range[]): Range[] {

@@ -163,6 +163,7 @@ export class Restorer {
   /** The watchdog first, then the pager: from the first answered fault on, somebody else holds the context too. */
   async #serve(pager: PagerThread, build: Build, sessionId: number, imagesDir: string): Promise<void> {
     const link = this.#watchdog?.link();
+    build.handedOver = true;
     const asked = [pager.openSession({ sessionId, imagesDir })];
     for (const { task, uffd, layout } of build.lazyTasks) {
       link?.add(uffd.id, uffd.id, task.pid);
@@ -267,7 +268,7 @@ function reportPages(
  * the tree runs. Throws FaultlineErrors; after one, no process of the tree is left.
  */
 export async function restore(options: RestoreOptions & Partial<PagerOptions>): Promise<RestoreResult> {
-  const restorer = new Restorer(options);
+  const restorer = new Restorer(pagerOptions(options));
   try {
     const result = await restorer.restore(options);
     const pages = result.pages.finally(() => restorer.close());
@@ -277,4 +278,11 @@ export async function restore(options: RestoreOptions & Partial<PagerOptions>): 
     await restorer.close();
     throw error;
   }
+}
+
+/** Only what the pager thread takes: the rest may not cross threads. */
+function pagerOptions(options: Partial<PagerOptions>): Partial<PagerOptions> {
+  const { stayLazy, drainRateBytes, onError, spinUs, traceFile } = options;
+  const given = Object.entries({ stayLazy, drainRateBytes, onError, spinUs, traceFile });
+  return Object.fromEntries(given.filter(([, value]) => value !== undefined));
 }
