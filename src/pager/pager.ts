@@ -27,6 +27,10 @@ const PROBE_PAGE = 2 ** 35 - 2;
 const STOP_WAIT_US = 5_000_000;
 
 export interface PagerHooks {
+  /** A copy made by fork(2): before its first fault is answered. */
+  forked?(context: Context): void;
+  /** Before the context's descriptor is closed. */
+  contextEnded?(context: Context): void;
   sessionDone?(report: SessionReport): void;
   /** Every fault, event and outcome, as it happens. */
   trace?(atUs: number, context: Context, what: string, page: number, pageCount: number, detail: number): void;
@@ -219,6 +223,7 @@ export class Pager implements PolicyActions {
     session.contexts.add(child);
     this.contexts.set(uffd, child);
     this.waiter.add(uffd);
+    this.hooks.forked?.(child);
     if (child.state === "failed") applyPolicy(this, child, this.closingPolicy());
   }
 
@@ -431,6 +436,7 @@ export class Pager implements PolicyActions {
     if (context.state !== "failed") context.state = state;
     this.waiter.remove(context.uffd);
     this.forgetPidfd(context);
+    this.hooks.contextEnded?.(context);
     context.uffd.close();
     const { session } = context;
     session.contexts.delete(context);

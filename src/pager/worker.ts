@@ -13,11 +13,13 @@ import { Pager, type PagerHooks } from "./pager";
 import type { Command, ErrorData, Reply } from "./pagerThread";
 import type { ContextRequest, PagerOptions } from "./requests";
 import { Trace } from "./trace";
+import { WatchdogLink } from "./watchdog";
 
 const port = parentPort!;
 const options = workerData as PagerOptions;
 const waiter = new KernelWaiter(options.spinUs);
 const trace = options.traceFile === undefined ? undefined : new Trace(options.traceFile, waiter.nowUs());
+const watchdog = options.watchdogSocket === undefined ? undefined : new WatchdogLink(options.watchdogSocket);
 const directories = new Map<number, ImageDirectory>();
 
 function send(reply: Reply): void {
@@ -26,6 +28,8 @@ function send(reply: Reply): void {
 
 function hooks(): PagerHooks {
   const done: PagerHooks = {
+    forked: ({ uffd }) => watchdog?.add(uffd.id, uffd.id, 0),
+    contextEnded: ({ uffd }) => watchdog?.drop(uffd.id),
     sessionDone(report) {
       directories.get(report.sessionId)?.close();
       directories.delete(report.sessionId);
