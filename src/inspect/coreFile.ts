@@ -1,6 +1,6 @@
 // Writes a task of a checkpoint as an ELF core file for debuggers. Streams the memory; a page of zeros becomes a hole.
 // Not for the format: elfCore.ts.
-import { closeSync, fsyncSync, ftruncateSync, openSync, renameSync, rmSync, writeSync } from "node:fs";
+import { ftruncateSync, writeSync } from "node:fs";
 import { FaultlineError } from "../errors";
 import type { TaskNode } from "../images/directory";
 import type { CoreEntry, MmEntry, VmaEntry } from "../images/messages";
@@ -12,6 +12,7 @@ import { isZeroPiece, type Memory, PieceReader } from "./memory";
 import { threadRegisters } from "./registers";
 import { commandLine } from "./tasks";
 import { executable, isFileBacked, readable, vmaStatus, writable } from "./vma";
+import { writeAside } from "./writeAside";
 
 export interface CoreSummary {
   readonly file: string;
@@ -169,32 +170,5 @@ function writeSegment(fd: number, segment: PlannedSegment, offset: number): numb
 function writeAll(fd: number, bytes: Buffer, position: number): void {
   for (let done = 0; done < bytes.length; ) {
     done += writeSync(fd, bytes, done, bytes.length - done, position + done);
-  }
-}
-
-/** Runs `write` on a new file beside `file`, syncs it and gives it that name; removes it where anything fails. */
-function writeAside<T>(file: string, write: (fd: number) => T): T {
-  const aside = `${file}.${process.pid}.tmp`;
-  try {
-    const fd = openSync(aside, "wx", 0o600);
-    let result: T;
-    try {
-      result = write(fd);
-      fsyncSync(fd);
-    } finally {
-      closeSync(fd);
-    }
-    renameSync(aside, file);
-    return result;
-  } catch (cause) {
-    rmSync(aside, { force: true });
-    const { code, syscall, errno } = cause as NodeJS.ErrnoException;
-    if (syscall === undefined || cause instanceof FaultlineError) throw cause;
-    throw new FaultlineError(code === "EACCES" ? "PERMISSION" : "SYSTEM", "the core file cannot be written", {
-      file,
-      syscall,
-      errno: errno === undefined ? undefined : -errno,
-      cause,
-    });
   }
 }
