@@ -663,6 +663,8 @@ export interface PagezIndex extends UnknownFields {
   page_count: bigint;
   stored_bytes: number[];
   checksum: number[];
+  run_pages: bigint[];
+  tail?: Buffer | undefined;
 }
 
 export interface PidfdEntry extends UnknownFields {

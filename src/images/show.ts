@@ -186,7 +186,8 @@ export function showQuoted(bytes: Buffer): string {
     const byte = bytes[at]!;
     const last = at + 1 === bytes.length;
     const next = last ? undefined : bytes[at + 1];
-    if (byte === 0x0a) {
+    // A final line end stays quoted: text that ends in one is base64, as plain JSON has it.
+    if (byte === 0x0a && !last) {
       text += "\n";
       line = 0;
       continue;
