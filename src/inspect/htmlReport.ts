@@ -14,6 +14,8 @@ import type { MappingKind } from "./vma";
 
 /** Mappings of one task that are drawn; the others are in the table only. */
 const drawnMappingsMax = 1500;
+/** Rows of a searchable table; the mappings with most pages where there are more. */
+const tableRowsMax = 10_000;
 /** Tasks whose address space is unfolded from the start. */
 const unfoldedTasksMax = 6;
 const rankingMax = 10;
@@ -136,7 +138,7 @@ ${living.map((each, index) => addressSpace(each, index < unfoldedTasksMax))}</se
 function addressSpace({ task, mappings }: ReportTask, open: boolean): Html {
   // The kernel's own page at the far end of the address space is nobody's memory.
   const own = mappings.filter((mapping) => mapping.kind !== "vsyscall");
-  const drawn = own.length <= drawnMappingsMax ? own : largest(own, drawnMappingsMax);
+  const drawn = largest(own, drawnMappingsMax, (mapping) => mapping.pageCount);
   const titles = ["Address", "", "Pages", "Size", "Stored", "Name"] as const;
   const rows = titles.map((title) => html`<div class="${title[0] === "S" ? "n head" : "head"}">${title}</div>`);
   let end: number | undefined;
@@ -153,10 +155,11 @@ function addressSpace({ task, mappings }: ReportTask, open: boolean): Html {
 ${shares(mappings)}<div class="scroll"><div class="space">${rows}</div></div>${note}</details>`;
 }
 
-/** The `count` mappings with most pages, still in address order. */
-function largest(mappings: readonly ReportMapping[], count: number): ReportMapping[] {
-  const kept = new Set([...mappings].sort((a, b) => b.pageCount - a.pageCount).slice(0, count));
-  return mappings.filter((mapping) => kept.has(mapping));
+/** The `count` items with most pages, still in their order. */
+function largest<T>(items: readonly T[], count: number, pagesOf: (item: T) => number): readonly T[] {
+  if (items.length <= count) return items;
+  const kept = new Set([...items].sort((a, b) => pagesOf(b) - pagesOf(a)).slice(0, count));
+  return items.filter((item) => kept.has(item));
 }
 
 function mappingRow(mapping: ReportMapping): Html {
@@ -285,12 +288,13 @@ interface Head {
   readonly number?: boolean;
 }
 
-function searchTable(id: string, about: string, heads: readonly Head[], rows: readonly Html[]): Html {
+function searchTable(id: string, about: string, heads: readonly Head[], rows: readonly Html[], total: number): Html {
   const titles = heads.map(
     ({ title, number }) =>
       html`<th data-sort="${number === true ? "number" : "text"}"${new Html(number === true ? ' class="n"' : "")}>${title}</th>`,
   );
-  return html`<div class="card scroll"><input type="search" data-table="${id}-table" placeholder="${about}" aria-label="${about}"><span class="dim" id="${id}-table-count">${rows.length} of ${rows.length}</span>
+  const shown = rows.length;
+  return html`<div class="card scroll"><input type="search" data-table="${id}-table" placeholder="${about}" aria-label="${about}"><span class="dim" id="${id}-table-count">${shown} of ${total}</span>
 <table id="${id}-table"><thead><tr>${titles}</tr></thead><tbody>${rows}</tbody></table></div>`;
 }
 
@@ -300,7 +304,8 @@ function numberCell(value: number, text: string): Html {
 
 function mappingTable(report: Report): Html {
   const dot = (pages: number) => (pages === 0 ? "·" : pagesText(pages));
-  const rows = allMappings(report).map((each) => {
+  const all = allMappings(report);
+  const rows = largest(all, tableRowsMax, ({ mapping }) => mapping.pageCount).map((each) => {
     const { mapping, pid } = each;
     const { statistics, ratio } = mapping;
     const address = `${hexText(mapping.start, 12)}-${hexText(mapping.end, 12)}`;
@@ -315,7 +320,7 @@ function mappingTable(report: Report): Html {
     { title: "Kind" },
     { title: "Name" },
   ];
-  return html`<section id="mappings"><h2>All mappings</h2>${searchTable("mappings", "Search mappings: libc rw-p 15808", heads, rows)}</section>`;
+  return html`<section id="mappings"><h2>All mappings</h2>${searchTable("mappings", "Search mappings: libc rw-p 15808", heads, rows, all.length)}</section>`;
 }
 
 function descriptorTable(report: Report): Html {
@@ -324,12 +329,13 @@ function descriptorTable(report: Report): Html {
       .slice(0, 6)
       .map(({ pid, fd }) => `${pid}:${fd}`)
       .join(" ") + (list.length > 6 ? ` +${list.length - 6}` : "");
-  const rows = report.tasks.flatMap(({ task, descriptors }) =>
-    descriptors.map(
-      (each) =>
+  const all = report.tasks.flatMap(({ task, descriptors }) => descriptors.map((each) => ({ task, each })));
+  const rows = all
+    .slice(0, tableRowsMax)
+    .map(
+      ({ task, each }) =>
         html`<tr>${numberCell(task.pid, String(task.pid))}${numberCell(each.fd, String(each.fd))}<td>${each.kind}</td><td>${each.access}</td><td class="name">${each.target}${each.queuedBytes > 0 ? html` <span class="badge">${bytesText(each.queuedBytes)} unread</span>` : html``}</td><td class="mono">${places(each.peers)}</td><td class="mono">${places(each.sharedWith)}</td></tr>`,
-    ),
-  );
+    );
   const heads: readonly Head[] = [
     { title: "PID", number: true },
     { title: "FD", number: true },
@@ -339,5 +345,5 @@ function descriptorTable(report: Report): Html {
     { title: "Other end" },
     { title: "Same open file" },
   ];
-  return html`<section id="descriptors"><h2>Descriptors</h2>${searchTable("descriptors", "Search descriptors: pipe, tcp, /srv", heads, rows)}</section>`;
+  return html`<section id="descriptors"><h2>Descriptors</h2>${searchTable("descriptors", "Search descriptors: pipe, tcp, /srv", heads, rows, all.length)}</section>`;
 }
