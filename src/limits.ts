@@ -26,12 +26,20 @@ export const PARENT_CHAIN_MAX = 1024;
 /** Page numbers of a 64-bit address space. */
 export const ADDRESS_PAGES_MAX = 2 ** 52;
 
-/** Pages drained in one step, 256 KiB: about 50 µs, the longest that a fault waits behind the drain. */
+/** Pages drained in one step, 256 KiB, while no fault has come lately. */
 export const DRAIN_STEP_PAGES = 64;
+/** Pages drained in one step while faults come: the longest that the next one waits behind the drain, about 30 µs. */
+export const DRAIN_STEP_PAGES_BUSY = 16;
+/** How long after a fault the steps stay small, microseconds. */
+export const DRAIN_BUSY_US = 2000;
+/** How long after an answer the pager only looks for the next fault, microseconds: a program that jumps about faults again. */
+export const LINGER_US = 10;
 /** Pages drained next to one recent fault before the order of addresses takes over. */
 export const DRAIN_NEIGHBOUR_PAGES = 256;
-/** Recent faults whose neighbours are drained first, for each context. */
+/** Recent faults whose surroundings wait to be installed, for each context. */
 export const RECENT_FAULTS_MAX = 16;
+/** Pages installed at once after faults that follow each other, at most. */
+export const SEQUENTIAL_PAGES_MAX = 64;
 /** Zero pages given at most to one fault: page tables only, about 0.4 µs a page. */
 export const ZERO_WINDOW_PAGES_MAX = 512;
 /** The first and the longest wait before a deferred fault is tried again, microseconds. */

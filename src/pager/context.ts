@@ -24,11 +24,22 @@ export interface DeferredFault {
   delayUs: number;
 }
 
+/** The pages around a fault: [from, to) ahead of it, then [backFrom, backTo) before it, then `left` more ahead. */
+export interface Surroundings {
+  from: number;
+  to: number;
+  backFrom: number;
+  backTo: number;
+  left: number;
+  /** Faults in a row that went on where the one before had ended. */
+  streak: number;
+}
+
 export class Context {
   /** Faults that could not be answered yet, by page. None is ever dropped unanswered. */
   readonly deferred = new Map<number, DeferredFault>();
-  /** Where recent faults went on, newest last: their neighbours are drained first, `left` pages at most. */
-  readonly recent: { page: number; left: number }[] = [];
+  /** What is around recent faults and not installed yet, newest last. */
+  readonly surroundings: Surroundings[] = [];
   /** Where the drain in address order goes on. */
   cursor = 0;
   /** No drain before this time: the layout was changing. */

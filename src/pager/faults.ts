@@ -1,9 +1,9 @@
 // Answers one fault: what the page needs now, the page itself first, then what lies around it. Knows no time and keeps
 // no fault: a fault that cannot be answered now is the caller's to defer.
-import { FaultlineError } from "../errors";
-import { DRAIN_NEIGHBOUR_PAGES, PAGE_BYTES, RECENT_FAULTS_MAX, ZERO_WINDOW_PAGES_MAX } from "../limits";
+import { DRAIN_NEIGHBOUR_PAGES, RECENT_FAULTS_MAX, SEQUENTIAL_PAGES_MAX, ZERO_WINDOW_PAGES_MAX } from "../limits";
 import type { Need } from "../space/space";
-import type { Context } from "./context";
+import type { Context, Surroundings } from "./context";
+import { absent } from "./missing";
 
 /** answered: installed, present or gone, and its waiters are awake. changing: try again after reading events. */
 export type Answer = "answered" | "changing" | "exited";
@@ -24,15 +24,7 @@ function answerImage(context: Context, page: number, need: Need): Answer {
   const rangeEnd = need.page + need.pageCount;
   const imagePage = need.imagePage + (page - need.page);
   const run = context.sources[need.source]!.locate(imagePage);
-  if (run === undefined) {
-    throw new FaultlineError(
-      "IMAGE_MISSING",
-      `the image has no bytes for page 0x${(imagePage * PAGE_BYTES).toString(16)}`,
-      {
-        address: page * PAGE_BYTES,
-      },
-    );
-  }
+  if (run === undefined) throw absent(imagePage);
   const before = imagePage - run.imagePage;
   const skip = run.skip + before;
   const stop = context.installRun(page, run.block, skip, 1);
@@ -41,17 +33,34 @@ function answerImage(context: Context, page: number, need: Need): Answer {
   if (stop === "gone") return "answered";
   const end = Math.min(rangeEnd, page + run.pageCount - before);
   const first = Math.max(rangeFirst, page - before);
-  let around: string = "done";
-  if (end > page + 1) around = context.installRun(page + 1, run.block, skip + 1, end - page - 1);
-  if (first < page && around === "done")
-    around = context.installRun(first, run.block, skip - (page - first), page - first);
-  noteRecent(context, end);
-  return around === "exited" ? "exited" : "answered";
+  const streak = takeStreak(context, page);
+  let from = page + 1;
+  if (streak > 0) {
+    // The program goes through its memory in order: what comes next now, while its block is decoded.
+    const stopped = from < end ? context.installRun(from, run.block, skip + 1, end - from) : "done";
+    if (stopped === "exited") return "exited";
+    from = end;
+  }
+  const ahead = streak > 1 ? end + Math.min(16 << streak, SEQUENTIAL_PAGES_MAX) : end;
+  noteSurroundings(context, { from, to: ahead, backFrom: first, backTo: page, left: DRAIN_NEIGHBOUR_PAGES, streak });
+  return "answered";
 }
 
-function noteRecent(context: Context, page: number): void {
-  context.recent.push({ page, left: DRAIN_NEIGHBOUR_PAGES });
-  if (context.recent.length > RECENT_FAULTS_MAX) context.recent.shift();
+/** How many faults in a row led to this one, 0 for one that comes from nowhere. Forgets the one before it. */
+function takeStreak(context: Context, page: number): number {
+  const { surroundings } = context;
+  for (let i = surroundings.length - 1; i >= 0; i--) {
+    const job = surroundings[i]!;
+    if (page < job.backTo || page > job.to) continue;
+    surroundings.splice(i, 1);
+    return job.streak + 1;
+  }
+  return 0;
+}
+
+function noteSurroundings(context: Context, surroundings: Surroundings): void {
+  context.surroundings.push(surroundings);
+  if (context.surroundings.length > RECENT_FAULTS_MAX) context.surroundings.shift();
 }
 
 /** How many pages of zero a fault at `page` gets: 1 where one more could cover something else. */

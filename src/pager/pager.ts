@@ -4,7 +4,11 @@ import { FaultlineError } from "../errors";
 import {
   DEFER_FIRST_US,
   DEFER_MOST_US,
+  DRAIN_BUSY_US,
+  DRAIN_STEP_PAGES,
+  DRAIN_STEP_PAGES_BUSY,
   ENDED_SESSIONS_MAX,
+  LINGER_US,
   PAGE_BYTES,
   PAGER_SLEEP_US,
   PROBE_US,
@@ -13,9 +17,10 @@ import {
 import type { Space } from "../space/space";
 import type { Uffd, UffdEvent, UffdWaiter } from "../uffd/port";
 import { Context, type DeferredFault } from "./context";
-import { drainPage, drainStep } from "./drain";
+import { drainStep, surroundingsStep } from "./drain";
 import { type Answer, answerFault } from "./faults";
 import { LATENCY_BOUNDS_US, LatencyHistogram } from "./latency";
+import { type Progress, progressPage } from "./missing";
 import type { PageSource } from "./pageSource";
 import { applyPolicy, type PolicyActions, poisonMissing } from "./policy";
 import type { PagerOptions, PagerReport, SessionReport } from "./requests";
@@ -73,6 +78,9 @@ export class Pager implements PolicyActions {
   private nextToken = 1;
   private deferredCount = 0;
   private drainReadyUs = 0;
+  /** No background work before this time: the next fault is likely. */
+  private lingerUs = 0;
+  private lastFaultUs = Number.NEGATIVE_INFINITY;
   private probeUs: number;
   /** The context that drains next: contexts take turns. */
   private turn = 0;
@@ -165,7 +173,7 @@ export class Pager implements PolicyActions {
     this.answerPending();
     if (this.deferredCount > 0) this.retryDeferred();
     for (const token of exited) this.processExited(token);
-    this.drain();
+    this.background();
     if (this.waiter.nowUs() >= this.probeUs) this.probe();
     return { control };
   }
@@ -265,6 +273,8 @@ export class Pager implements PolicyActions {
     const nowUs = this.waiter.nowUs();
     context.session.latency.record(nowUs - sinceUs);
     this.latency.record(nowUs - sinceUs);
+    this.lastFaultUs = nowUs;
+    this.lingerUs = nowUs + LINGER_US;
     if (threadId !== 0) this.blockedUs.set(threadId, (this.blockedUs.get(threadId) ?? 0) + nowUs - sinceUs);
     this.hooks.trace?.(nowUs, context, "answered", page, 1, nowUs - sinceUs);
   }
@@ -317,9 +327,16 @@ export class Pager implements PolicyActions {
     let untilUs = this.probeUs;
     for (const context of this.contexts.values()) {
       for (const deferred of context.deferred.values()) untilUs = Math.min(untilUs, deferred.retryAtUs);
-      if (this.drains(context)) untilUs = Math.min(untilUs, Math.max(context.drainAfterUs, this.drainReadyUs));
+      untilUs = Math.min(untilUs, this.backgroundAtUs(context));
     }
     return Math.max(0, untilUs - nowUs);
+  }
+
+  private backgroundAtUs(context: Context): number {
+    if (context.state !== "served") return Number.POSITIVE_INFINITY;
+    const earliest = Math.max(context.drainAfterUs, this.lingerUs);
+    if (context.surroundings.length > 0) return earliest;
+    return this.drains(context) ? Math.max(earliest, this.drainReadyUs) : Number.POSITIVE_INFINITY;
   }
 
   private drains(context: Context): boolean {
@@ -327,40 +344,57 @@ export class Pager implements PolicyActions {
     return context.state === "served" && context.space.missingPages > 0;
   }
 
-  /** One step for the next context in turn that may drain now. */
-  private drain(): void {
+  /** One step for the next context in turn: what is around recent faults, then the drain. */
+  private background(): void {
     const nowUs = this.waiter.nowUs();
-    if (this.options.stayLazy || nowUs < this.drainReadyUs) return;
-    const ready = [...this.contexts.values()].filter(
-      (context) => this.drains(context) && nowUs >= context.drainAfterUs,
-    );
+    if (nowUs < this.lingerUs) return;
+    const ready = [...this.contexts.values()].filter((context) => this.hasBackground(context, nowUs));
     if (ready.length === 0) return;
     this.turn = (this.turn + 1) % ready.length;
-    this.drainOne(ready[this.turn]!, nowUs);
+    this.backgroundStep(ready[this.turn]!, nowUs);
   }
 
-  private drainOne(context: Context, nowUs: number): void {
-    context.session.draining = true;
+  private hasBackground(context: Context, nowUs: number): boolean {
+    if (context.state !== "served" || nowUs < context.drainAfterUs) return false;
+    return context.surroundings.length > 0 || (this.drains(context) && nowUs >= this.drainReadyUs);
+  }
+
+  private backgroundStep(context: Context, nowUs: number): void {
+    const { session } = context;
+    const most = nowUs - this.lastFaultUs < DRAIN_BUSY_US ? DRAIN_STEP_PAGES_BUSY : DRAIN_STEP_PAGES;
+    const drains = this.drains(context) && nowUs >= this.drainReadyUs;
     try {
-      const step = drainStep(context);
-      if (this.options.drainRateBytes !== Number.POSITIVE_INFINITY) {
-        const paidUs = (step.pageCount * PAGE_BYTES * 1e6) / this.options.drainRateBytes;
-        this.drainReadyUs = Math.max(this.drainReadyUs, nowUs - paidUs) + paidUs;
+      let progress = surroundingsStep(context, DRAIN_STEP_PAGES_BUSY, drains);
+      if (progress === undefined && drains) {
+        session.draining = true;
+        progress = drainStep(context, most);
+        this.payDrain(progress.pageCount, nowUs);
       }
-      this.hooks.trace?.(nowUs, context, "drained", step.page - step.pageCount, step.pageCount, 0);
-      if (step.stop === "changing") context.drainAfterUs = nowUs + DEFER_FIRST_US * 2;
-      else if (step.stop === "gone") this.confirmGone(context, step.page);
-      else if (step.stop === "exited") this.end(context, "exited");
+      if (progress !== undefined) this.progressed(context, progress, nowUs);
     } catch (error) {
-      this.unreadable(context, drainPage(), error);
+      this.unreadable(context, progressPage(), error);
       // Under `wait` other pages may still be readable: go on behind this one, after a while.
       context.drainAfterUs = nowUs + UNREADABLE_RETRY_US;
-      context.recent.length = 0;
-      context.cursor = drainPage() + 1;
+      context.surroundings.length = 0;
+      context.cursor = progressPage() + 1;
     } finally {
-      context.session.draining = false;
+      session.draining = false;
     }
     this.finishIfDone(context);
+  }
+
+  private progressed(context: Context, progress: Progress, nowUs: number): void {
+    const { stop, page, pageCount } = progress;
+    this.hooks.trace?.(nowUs, context, "background", page - pageCount, pageCount, 0);
+    if (stop === "changing") context.drainAfterUs = nowUs + DEFER_FIRST_US * 2;
+    else if (stop === "gone") this.confirmGone(context, page);
+    else if (stop === "exited") this.end(context, "exited");
+  }
+
+  private payDrain(pageCount: number, nowUs: number): void {
+    if (this.options.drainRateBytes === Number.POSITIVE_INFINITY) return;
+    const costUs = (pageCount * PAGE_BYTES * 1e6) / this.options.drainRateBytes;
+    this.drainReadyUs = Math.max(this.drainReadyUs, nowUs - costUs) + costUs;
   }
 
   /**

@@ -24,7 +24,7 @@ export class KernelWaiter implements UffdWaiter {
   private readonly pidfds = new Map<number, { token: number; pidfd: number }>();
   private readonly tokens = new Map<number, number>();
   private nextKey = 1;
-  private active = false;
+  private activeUs = Number.NEGATIVE_INFINITY;
 
   /** `spinUs`: how long a wait that follows activity polls before it sleeps; 0 never spins. */
   constructor(private readonly spinUs: number = SPIN_US_DEFAULT) {
@@ -81,9 +81,10 @@ export class KernelWaiter implements UffdWaiter {
     result.exited.length = 0;
     result.control = false;
     const timeout = timeoutUs === Number.POSITIVE_INFINITY ? -1 : Math.max(0, Math.ceil(timeoutUs));
-    const count = native.epollWait(this.epoll, timeout, this.active ? this.spinUs : 0, ready);
+    const spinUs = timeout === 0 ? 0 : Math.max(0, this.activeUs + this.spinUs - this.nowUs());
+    const count = native.epollWait(this.epoll, timeout, spinUs, ready);
     checked(count, "epoll_wait", "waiting failed");
-    this.active = count > 0;
+    if (count > 0) this.activeUs = this.nowUs();
     for (let i = 0; i < count; i++) this.report(ready[i]!);
     return result;
   }
