@@ -44,6 +44,11 @@ export class FaultlineLazyPages {
     return this.errors;
   }
 
+  /** Lines on stdout so far. */
+  lines(): string[] {
+    return this.output.split("\n").filter((line) => line !== "");
+  }
+
   signal(signal: NodeJS.Signals): void {
     this.child.kill(signal);
   }

@@ -2,7 +2,7 @@
 // The protocol with the program is described in test/programs/README.md. Not for dumping or restoring: see the engines.
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
-import { closeSync, existsSync, mkdirSync, openSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir, userInfo } from "node:os";
 import { join, resolve } from "node:path";
 import { endProcesses, isGone, type ProcessStat, processStat, processTree } from "./processes";
@@ -140,6 +140,11 @@ export class Program {
   /** Tells the program to go on and check itself. */
   go(): void {
     writeFileSync(this.scratch.join("go"), "");
+  }
+
+  /** Forgets the verdict and `go`: the same dump is about to be restored once more. */
+  again(): void {
+    for (const name of ["go", "verdict"]) rmSync(this.scratch.join(name), { force: true });
   }
 
   /** The verdict, where the program has given it already. */
