@@ -1,5 +1,6 @@
 // An image directory as inspection asks of it: what a restore would need as one, with everything optional that a partial or
 // damaged image may lack. Not for reading files: src/images.
+import { join } from "node:path";
 import { FaultlineError } from "../errors";
 import { ImageDirectory, type TaskNode } from "../images/directory";
 import {
@@ -14,11 +15,12 @@ import {
 } from "../images/messages";
 import type { DescriptorSlot } from "./descriptors";
 import type { Memory } from "./memory";
-import { vmaStatus } from "./vma";
+import { checkVmas, vmaStatus } from "./vma";
 
 export class Checkpoint implements Disposable {
   private terminals: ReadonlyMap<number, TtyInfoEntry> | undefined;
   private deleted: ReadonlySet<number> | undefined;
+  private readonly checked = new Set<number>();
   private queued: ReadonlyMap<number, number> | undefined;
 
   constructor(readonly directory: ImageDirectory) {}
@@ -47,7 +49,11 @@ export class Checkpoint implements Disposable {
 
   /** The address space of a task; undefined for a dead one. */
   mm(pid: number): MmEntry | undefined {
-    return this.task(pid).dead ? undefined : this.directory.mm(pid);
+    if (this.task(pid).dead) return undefined;
+    const mm = this.directory.mm(pid);
+    if (!this.checked.has(pid)) checkVmas(mm.vmas, join(this.path, `mm-${pid}.img`));
+    this.checked.add(pid);
+    return mm;
   }
 
   /** The stored pages of a task; empty where it has no pagemap. */

@@ -248,7 +248,7 @@ function prstatus(process: CoreProcess, thread: CoreThread): Buffer {
 function prpsinfo(process: CoreProcess): Buffer {
   const bytes = Buffer.alloc(136);
   bytes.write("R", 1, "latin1");
-  bytes.writeInt8(process.nice, 3);
+  bytes.writeInt8(Math.max(-128, Math.min(127, process.nice)), 3);
   bytes.writeBigUInt64LE(BigInt(process.flags), 8);
   bytes.writeUInt32LE(process.userId, 16);
   bytes.writeUInt32LE(process.groupId, 20);

@@ -1,5 +1,7 @@
 // What one VMA entry of an image says, in words: protection, kind, name. Bits: docs/images.md, "VMA status"; mmap(2).
+import { FaultlineError } from "../errors";
 import type { VmaEntry } from "../images/messages";
+import { PAGE_BYTES } from "../limits";
 
 export const vmaStatus = {
   regular: 1 << 0,
@@ -92,6 +94,17 @@ export function canBeLazy(vma: VmaEntry): boolean {
   const flags = vma.flags;
   if ((flags & mapShared) !== 0 || (flags & mapAnonymous) === 0) return false;
   return (flags & (mapLocked | mapHugetlb)) === 0 && (vma.status & never) === 0;
+}
+
+/** Throws IMAGE_CORRUPT where a VMA has no pages, or bounds that are no page borders. */
+export function checkVmas(vmas: readonly VmaEntry[], file: string): void {
+  for (const { start, end } of vmas) {
+    if (start < end && (start | end) % BigInt(PAGE_BYTES) === 0n) continue;
+    throw new FaultlineError("IMAGE_CORRUPT", "a mapping does not start and end at pages, or ends before it starts", {
+      file,
+      address: start,
+    });
+  }
 }
 
 export const readable = (vma: VmaEntry) => (vma.prot & protRead) !== 0;
