@@ -7,3 +7,10 @@ export { decodeImage, encodeImage, type Image, type ImageRecord, writeImage } fr
 export type * from "./images/messages";
 export { PageIndex, type PageLookup, type PagePiece, type PageRun } from "./images/pageIndex";
 export { PageFlag } from "./images/pagemap";
+export { Checkpoint } from "./inspect/checkpoint";
+export { writeCoreFile } from "./inspect/coreFile";
+export { taskDescriptors } from "./inspect/descriptors";
+export { diffCheckpoints } from "./inspect/diff";
+export { taskMappings } from "./inspect/mappings";
+export { threadRegisters } from "./inspect/registers";
+export { environment, listTasks } from "./inspect/tasks";
