@@ -6,10 +6,17 @@ import { FaultlineLazyPages } from "../support/lazyDaemon";
 import { withProgram } from "../support/program";
 import { withTempDir } from "../support/tempdir";
 
-for (const options of [[], ["--stay-lazy"], ["--drain-rate", "4M"]]) {
-  test(`CRIU restores a program on faultline lazy-pages ${options.join(" ")}`, async () => {
+for (const [name, ...options] of [
+  ["heap"],
+  ["heap", "--stay-lazy"],
+  ["heap", "--drain-rate", "4M"],
+  ["lazy_layout", "--stay-lazy"],
+  ["lazy_layout", "--drain-rate", "4M"],
+  ["lazy_layout", "--drain-rate", "200M"],
+] as const) {
+  test(`CRIU restores ${name} on faultline lazy-pages ${options.join(" ")}`, async () => {
     await withTempDir("lazy", (images) =>
-      withProgram("heap", async (program) => {
+      withProgram(name, async (program) => {
         await criuDump(program.pid, images.path);
         await program.gone();
         const daemon = await FaultlineLazyPages.start(images.path, options);
