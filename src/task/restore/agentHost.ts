@@ -101,22 +101,25 @@ export class AgentHost {
     return tracee;
   }
 
-  /** Runs one short script in each thread, all at once as far as the data area reaches. */
+  /** Runs a script in each thread: short ones all at once as far as the data area reaches, long ones one by one. */
   runThreads(work: readonly { tracee: Tracee; script: Script }[]): void {
+    const isShort = ({ tracee, script }: { tracee: Tracee; script: Script }): boolean => {
+      const [batch, second] = script.batches;
+      return tracee !== this.tracee && second === undefined && (batch?.byteLength ?? 0) <= threadAreaBytes;
+    };
+    for (const { tracee, script } of work.filter((item) => !isShort(item))) {
+      const thread = tracee === this.tracee ? this.#leader : this.#thread(tracee, 0, agentAreaBytes);
+      for (const batch of script.batches) thread.run(batch);
+    }
+    const short = work.filter(isShort);
     const atOnce = Math.floor(agentAreaBytes / threadAreaBytes);
-    for (let from = 0; from < work.length; from += atOnce) {
-      const running = work.slice(from, from + atOnce).map(({ tracee, script }, index) => {
-        const thread =
-          tracee === this.tracee ? this.#leader : this.#thread(tracee, index * threadAreaBytes, threadAreaBytes);
-        const batch = script.batches[0];
-        if (script.batches.length > 1) throw new RangeError("a thread's script fits one batch");
-        return { thread, batch };
+    for (let from = 0; from < short.length; from += atOnce) {
+      const threads = short.slice(from, from + atOnce).map(({ tracee, script }, index) => {
+        const thread = this.#thread(tracee, index * threadAreaBytes, threadAreaBytes);
+        for (const batch of script.batches) thread.start(batch);
+        return script.batches.length > 0 ? thread : undefined;
       });
-      // The leader shares the area with the others here, so it goes alone.
-      for (const { thread, batch } of running) if (batch !== undefined && thread === this.#leader) thread.run(batch);
-      const others = running.filter(({ thread, batch }) => batch !== undefined && thread !== this.#leader);
-      for (const { thread, batch } of others) if (batch !== undefined) thread.start(batch);
-      for (const { thread } of others) thread.finish();
+      for (const thread of threads) thread?.finish();
     }
   }
 

@@ -2,6 +2,7 @@
 // layout and nothing else of the machine; whether files have changed is fileCheck.ts.
 import { readFileSync } from "node:fs";
 import { FaultlineError } from "../../errors";
+import { credentialProblems } from "./credentialPlan";
 import { type FilePlan, planFiles } from "./filePlan";
 import { agentBytes, findHole } from "./layout";
 import { processProblems } from "./processPlan";
@@ -49,6 +50,7 @@ export function planRestore(tree: TreeImage, vdso: VdsoShape = ownVdsoShape()): 
     spaces.set(task.pid, planSpace(task.mm, vdso, own));
     problems.push(...own.map((problem) => `pid ${task.pid}: ${problem}`));
     problems.push(...processProblems(task, tree), ...task.threads.flatMap(threadProblems));
+    problems.push(...task.threads.flatMap((thread) => credentialProblems(thread, tree)));
   }
   const shared = findSharedObjects([...spaces.values()]);
   const files = planFiles(tree, shared, problems);

@@ -6,9 +6,11 @@ import { native } from "../../native";
 import type { ContextRequest } from "../../pager/requests";
 import { LAYOUT_FEATURES, UffdFeature } from "../../uffd/features";
 import { KernelUffd } from "../../uffd/kernelUffd";
-import { pageSize, syscalls } from "../constants";
+import { pageSize, prctlOperation, ptraceOption, syscalls } from "../constants";
+import type { Tracee } from "../tracee";
 import type { AgentHost } from "./agentHost";
 import { cloneThread } from "./clone";
+import { credentialCalls, usesSeccomp } from "./credentialPlan";
 import { closeMasters, placeDescriptors } from "./filePlan";
 import { countPages, lazyLayout, pageBytes, writePages } from "./pages";
 import { common, processCalls, timerCalls } from "./processPlan";
@@ -150,11 +152,31 @@ export function buildThreads(build: TreeBuild, task: TaskImage): void {
     const comm = thread.core.thread_core?.comm ?? common(task).comm;
     threadCalls(script, thread, comm);
     pendingThreadSignals(script, task.pid, thread);
-    return { tracee: tracees[index] as (typeof tracees)[number], script };
+    return { tracee: tracees[index] as Tracee, script };
   });
   host.runThreads(work);
   const last = new Script();
   pendingProcessSignals(last, task.pid, task.core);
   timerCalls(last, task);
   host.run(last);
+  dropPrivileges(build, task, tracees);
+}
+
+/** Ids, capabilities and filters of each thread; nothing that needs a privilege can follow. */
+function dropPrivileges(build: TreeBuild, task: TaskImage, tracees: readonly Tracee[]): void {
+  const { tree } = build.plan;
+  const work = task.threads.map((thread, index) => {
+    const tracee = tracees[index] as Tracee;
+    if (usesSeccomp(thread)) tracee.setOptions(ptraceOption.exitKill | ptraceOption.suspendSeccomp);
+    const script = new Script();
+    credentialCalls(script, thread, tree, build.credentials);
+    return { tracee, script };
+  });
+  build.host(task.pid).runThreads(work);
+  // The kernel resets it when ids change, so it comes after them (prctl(2)). 2 can only be had by such a change.
+  const dumpable = task.mm?.dumpable;
+  if (dumpable === undefined || dumpable > 1) return;
+  const script = new Script();
+  script.room(1).call(syscalls.prctl, [prctlOperation.setDumpable, dumpable, 0, 0, 0]);
+  build.host(task.pid).run(script);
 }

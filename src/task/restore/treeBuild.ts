@@ -6,12 +6,14 @@ import { signals, syscalls } from "../constants";
 import type { Tracee } from "../tracee";
 import { AgentHost, spawnHost } from "./agentHost";
 import { cloneProcess } from "./clone";
+import { readOwnCredentials } from "./ownCredentials";
 import type { RestorePlan } from "./plan";
 import { Script } from "./script";
 import { childrenOf, rootTask, type TaskImage } from "./treeImage";
 
 export class TreeBuild {
   readonly plan: RestorePlan;
+  readonly credentials = readOwnCredentials();
   readonly hosts = new Map<number, AgentHost>();
   /** Every thread beside the leaders, by pid. */
   readonly threads = new Map<number, Tracee[]>();
