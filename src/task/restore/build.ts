@@ -4,7 +4,9 @@ import { readFileSync } from "node:fs";
 import { checked } from "../../errors";
 import type { ImageDirectory } from "../../images/directory";
 import { native } from "../../native";
-import { writeObject } from "./pages";
+import type { Fill } from "./filePlan";
+import { sharedKey } from "./files/context";
+import { writeGhost, writeObject } from "./pages";
 import type { RestorePlan } from "./plan";
 import { finishTask, letGo } from "./resume";
 import { buildProcess, buildSpace, buildThreads, type LazyTask, type TaskPages } from "./taskBuild";
@@ -37,14 +39,16 @@ export class Build {
     const { plan } = this.tree;
     const root = this.tree.createRoot();
     this.#raiseFileLimit(root.pid);
+    root.run(plan.files.objects);
+    this.#fill();
     root.run(plan.files.make);
-    this.#fillShared();
     this.tree.createChildren();
     for (const task of plan.tree.tasks) {
       if (task.dead) continue;
       const lazy = buildSpace(this.tree, task, this.images, this.eager, this.pages);
       if (lazy !== undefined) this.lazyTasks.push(lazy);
     }
+    root.run(plan.files.late);
   }
 
   /** Descriptors, threads, timers and registers. */
@@ -80,17 +84,31 @@ export class Build {
     });
   }
 
-  #fillShared(): void {
+  /** Contents of objects that are made once for the whole tree, written through the root's descriptors. */
+  #fill(): void {
     const { plan, rootPid } = this.tree;
-    for (const object of plan.shared) {
-      if (!(this.eager || object.eager) || !this.images.hasShmemPages(object.id)) continue;
-      const fd = native.pidfdGetfd(this.tree.pidfd(rootPid), plan.files.shared(object.id));
-      checked(fd, "pidfd_getfd", "shared memory cannot be reached", { pid: rootPid });
+    for (const fill of this.#fills()) {
+      if (fill.kind === "memory" && !this.images.hasShmemPages(fill.shmid)) continue;
+      const fd = native.pidfdGetfd(this.tree.pidfd(rootPid), plan.files.masters.of(fill.key));
+      checked(fd, "pidfd_getfd", "a file of the tree cannot be reached", { pid: rootPid });
       try {
-        this.pages.eagerPages += writeObject(fd, this.images.shmemPageIndex(object.id), object.bytes, rootPid);
+        if (fill.kind === "ghost") writeGhost(fd, fill.ghost);
+        else {
+          const index = this.images.shmemPageIndex(fill.shmid);
+          this.pages.eagerPages += writeObject(fd, index, fill.bytes, rootPid);
+        }
       } finally {
         native.closeDescriptor(fd);
       }
     }
+  }
+
+  /** An eager restore also fills the shared memory that a lazy one leaves to the pager. */
+  #fills(): readonly Fill[] {
+    const { files, shared } = this.tree.plan;
+    if (!this.eager) return files.fills;
+    const lazy = shared.filter((object) => !object.eager);
+    const more = lazy.map(({ id, bytes }) => ({ key: sharedKey(id), kind: "memory" as const, shmid: id, bytes }));
+    return [...files.fills, ...more];
   }
 }

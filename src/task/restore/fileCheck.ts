@@ -19,7 +19,7 @@ export function checkFiles(tree: TreeImage, force: boolean): void {
   const changed: string[] = [];
   for (const id of usedFiles(tree)) {
     const file = tree.files.get(id)?.reg;
-    if (file === undefined || tree.ghosts.has(id)) continue;
+    if (file === undefined || tree.ghosts.has(id) || tree.links.has(id)) continue;
     const found = statSync(file.name, { throwIfNoEntry: false });
     if (found === undefined) missing.push(file.name);
     else {

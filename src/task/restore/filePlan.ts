@@ -1,26 +1,49 @@
 // All open files of a tree as calls in the root's stub, and what each task does with them afterwards: copy them to its
 // numbers, fill its epoll sets, close the masters. Pure. The kinds are in files/.
-import type { FileEntry, PipeEntry } from "../../images/messages";
+import type { FileEntry, VmaEntry } from "../../images/messages";
 import { FdTypes } from "../../images/messages";
 import { syscalls } from "../constants";
 import { Masters } from "./descriptors";
-import { type FileContext, fileKey, openFlag, sharedKey } from "./files/context";
+import { type FileContext, fileKey, openFlag, settle, sharedKey } from "./files/context";
 import { makeEpoll, makeEventfd, makeSignalfd, makeTimerfd, watchFiles } from "./files/event";
+import { makeFifo } from "./files/fifo";
+import {
+  ghostKey,
+  ghostObstacle,
+  isGhostDirectory,
+  makeGhost,
+  makeGhostDirectory,
+  openGhost,
+  openNameless,
+} from "./files/ghost";
 import { inetObstacle, makeInet } from "./files/inet";
+import { makeMemfd, makeMemfdInode, memfdKey, memfdObstacle, sealMemfd } from "./files/memfd";
 import { makePipe } from "./files/pipe";
 import { makeRegular, regularObstacle } from "./files/regular";
+import { makeUnixSockets } from "./files/unix";
 import { Script } from "./script";
-import type { SharedObject } from "./sharedMemory";
-import { makeShared } from "./sharedMemory";
+import { makeShared, type SharedObject } from "./sharedMemory";
 import { area } from "./spacePlan";
-import type { TaskImage, TreeImage } from "./treeImage";
+import type { GhostFile, TaskImage, TreeImage } from "./treeImage";
+
+/** Contents that the tracer writes through an object's master. */
+export type Fill =
+  | { readonly key: string; readonly kind: "memory"; readonly shmid: number; readonly bytes: number }
+  | { readonly key: string; readonly kind: "ghost"; readonly ghost: GhostFile };
 
 export interface FilePlan {
-  /** Makes everything at its master; run in the root's stub before it forks. */
+  /** Makes what has contents: memory files, deleted files, shared memory. Run in the root's stub before it forks. */
+  readonly objects: Script;
+  readonly fills: readonly Fill[];
+  /** Makes every open file at its master; after the fills. */
   readonly make: Script;
+  /** What must wait until all mappings are made; run in the root. */
+  readonly late: Script;
   readonly masters: Masters;
   /** The master of a file by its id in the image. */
   file(id: number): number;
+  /** The same for a mapping, which may need another access mode than descriptors of the file have. */
+  mapped(vma: VmaEntry): number;
   /** The master of a shared memory object. */
   shared(id: number): number;
 }
@@ -45,32 +68,143 @@ export function usedFiles(tree: TreeImage): Set<number> {
   return used;
 }
 
-export function planFiles(tree: TreeImage, sharedObjects: readonly SharedObject[], problems: string[]): FilePlan {
+export function planFiles(
+  tree: TreeImage,
+  sharedObjects: readonly SharedObject[],
+  problems: string[],
+  isFree: (path: string) => boolean,
+): FilePlan {
   const numbers = tree.tasks.flatMap((task) => task.descriptors.map((descriptor) => descriptor.fd));
   const masters = new Masters(numbers);
+  const objects = new Script();
   const make = new Script();
-  const context: FileContext = { tree, script: make, masters, problems };
-  const pipes = new Map<number, PipeEntry[]>();
-  for (const id of usedFiles(tree)) {
+  const late = new Script();
+  const fills: Fill[] = [];
+  const context: FileContext = { tree, script: make, masters, problems, isFree };
+  const objectContext: FileContext = { ...context, script: objects };
+  const files = [...usedFiles(tree)].flatMap((id) => {
     const file = tree.files.get(id);
-    if (file === undefined) {
-      problems.push(`file ${id} is not in files.img`);
-      continue;
-    }
-    if (file.pipe !== undefined) {
-      const ends = pipes.get(file.pipe.pipe_id) ?? [];
-      ends.push(file.pipe);
-      pipes.set(file.pipe.pipe_id, ends);
-    } else makeFile(context, file);
+    if (file === undefined) problems.push(`file ${id} is not in files.img`);
+    return file === undefined ? [] : [file];
+  });
+  planMemoryFiles(objectContext, files, fills, late);
+  planNameless(objectContext, context, files, fills);
+  for (const file of files) makeFile(context, file);
+  planMappingVariants(context, tree);
+  planPipes(context, files);
+  const sockets = files.flatMap((file) => (file.usk === undefined ? [] : [file.usk]));
+  makeUnixSockets(context, sockets);
+  for (const object of sharedObjects) {
+    makeShared(objectContext, object);
+    if (object.eager) fills.push({ key: sharedKey(object.id), kind: "memory", shmid: object.id, bytes: object.bytes });
   }
-  for (const [pipeId, ends] of pipes) makePipe(context, ends, tree.pipeContents.get(pipeId));
-  for (const object of sharedObjects) makeShared(context, object);
   return {
+    objects,
+    fills,
     make,
+    late,
     masters,
     file: (id) => masters.of(fileKey(id)),
+    mapped: (vma) => masters.of(mappingKey(vma, tree)),
     shared: (id) => masters.of(sharedKey(id)),
   };
+}
+
+function planMemoryFiles(context: FileContext, files: readonly FileEntry[], fills: Fill[], late: Script): void {
+  const inodes = new Set<number>();
+  for (const { memfd } of files) {
+    if (memfd === undefined) continue;
+    const inode = context.tree.memfds.get(memfd.inode_id);
+    const obstacle = memfdObstacle(inode, memfd);
+    if (obstacle !== undefined || inode === undefined) context.problems.push(`file ${memfd.id}: ${obstacle}`);
+    else if (!inodes.has(memfd.inode_id)) {
+      inodes.add(memfd.inode_id);
+      makeMemfdInode(context, inode);
+      const key = memfdKey(memfd.inode_id);
+      fills.push({ key, kind: "memory", shmid: inode.shmid, bytes: Number(inode.size) });
+      sealMemfd(late, context.masters.of(key), inode);
+    }
+  }
+}
+
+/** Files that have lost the name they were opened by: deleted ones, and ones that remain under another name. */
+function planNameless(objects: FileContext, context: FileContext, files: readonly FileEntry[], fills: Fill[]): void {
+  const { tree } = context;
+  const regular = files.flatMap((file) => (file.reg === undefined ? [] : [file.reg]));
+  const byGhost = groupBy(regular, (file) => tree.ghosts.get(file.id));
+  for (const [id, group] of byGhost) {
+    const ghost = tree.ghost(id);
+    const name = group[0]?.name ?? "";
+    const obstacle = ghostObstacle(ghost?.entry, name);
+    if (obstacle !== undefined || ghost === undefined) context.problems.push(obstacle ?? name);
+    else if (isGhostDirectory(ghost.entry)) makeGhostDirectory(context, group, ghost.entry);
+    else {
+      makeGhost(objects, id, ghost.entry, name);
+      fills.push({ key: ghostKey(id), kind: "ghost", ghost });
+      openGhost(context, id, group);
+    }
+  }
+  for (const [id, group] of groupBy(regular, (file) => tree.links.get(file.id))) {
+    const other = tree.files.get(id)?.reg;
+    if (other === undefined) context.problems.push(`file ${id} is not in files.img`);
+    else openNameless(context, other.name, group);
+  }
+}
+
+function groupBy<T>(items: readonly T[], keyOf: (item: T) => number | undefined): Map<number, T[]> {
+  const groups = new Map<number, T[]>();
+  for (const item of items) {
+    const key = keyOf(item);
+    if (key === undefined) continue;
+    const group = groups.get(key);
+    if (group === undefined) groups.set(key, [item]);
+    else group.push(item);
+  }
+  return groups;
+}
+
+function planPipes(context: FileContext, files: readonly FileEntry[]): void {
+  const { tree } = context;
+  const pipes = files.flatMap((file) => (file.pipe === undefined ? [] : [file.pipe]));
+  for (const [id, ends] of groupBy(pipes, (pipe) => pipe.pipe_id)) makePipe(context, ends, tree.pipeContents.get(id));
+  const fifos = files.flatMap((file) => (file.fifo === undefined ? [] : [file.fifo]));
+  for (const [id, group] of groupBy(fifos, (fifo) => fifo.pipe_id)) {
+    const ends = group.flatMap((fifo) => {
+      const file = tree.files.get(fifo.regf_id ?? fifo.id)?.reg;
+      return file === undefined ? [] : [{ id: fifo.id, file }];
+    });
+    const deleted = ends.find((end) => tree.ghosts.has(end.file.id));
+    if (ends.length < group.length) context.problems.push(`fifo ${id}: its path is not in the image`);
+    else if (deleted !== undefined) context.problems.push(`file ${deleted.id}: a deleted fifo (${deleted.file.name})`);
+    else makeFifo(context, ends, tree.pipeContents.get(id));
+  }
+}
+
+/** A mapping's master: the file's own, or one opened with the access that the mapping had (vma_entry.fdflags). */
+function mappingKey(vma: VmaEntry, tree: TreeImage): string {
+  const id = Number(vma.shmid);
+  const file = tree.files.get(id);
+  const flags = file?.reg?.flags ?? file?.memfd?.flags ?? 0;
+  const wanted = (vma.fdflags ?? flags) & openFlag.accessMode;
+  return wanted === (flags & openFlag.accessMode) ? fileKey(id) : `${fileKey(id)} as ${wanted}`;
+}
+
+function planMappingVariants(context: FileContext, tree: TreeImage): void {
+  const done = new Set<string>();
+  for (const vma of tree.tasks.flatMap((task) => task.mm?.vmas ?? [])) {
+    if ((vma.status & (area.filePrivate | area.fileShared)) === 0) continue;
+    const key = mappingKey(vma, tree);
+    const id = Number(vma.shmid);
+    if (key === fileKey(id) || done.has(key)) continue;
+    done.add(key);
+    const wanted = (vma.fdflags ?? 0) & openFlag.accessMode;
+    const batch = context.script.room(3, 64);
+    const master = context.masters.of(fileKey(id));
+    batch.call(syscalls.openat, [-100, batch.text(`/proc/self/fd/${master}`), wanted | openFlag.closeOnExec], {
+      purpose: `opening file ${id} as it was mapped`,
+    });
+    settle(context, batch, 0, key);
+  }
 }
 
 function makeFile(context: FileContext, file: FileEntry): void {
@@ -78,6 +212,7 @@ function makeFile(context: FileContext, file: FileEntry): void {
     context.problems.push(`file ${file.id}: ${why}`);
   };
   if (file.reg !== undefined) {
+    if (context.tree.ghosts.has(file.id) || context.tree.links.has(file.id)) return;
     const obstacle = regularObstacle(file.reg);
     if (obstacle !== undefined) refuse(obstacle);
     else makeRegular(context, file.reg);
@@ -85,11 +220,14 @@ function makeFile(context: FileContext, file: FileEntry): void {
   else if (file.tfd !== undefined) makeTimerfd(context, file.tfd);
   else if (file.sgfd !== undefined) makeSignalfd(context, file.sgfd);
   else if (file.epfd !== undefined) makeEpoll(context, file.epfd);
+  else if (file.memfd !== undefined) makeMemfd(context, file.memfd);
   else if (file.isk !== undefined) {
     const obstacle = inetObstacle(file.isk);
     if (obstacle !== undefined) refuse(obstacle);
     else makeInet(context, file.isk);
-  } else refuse(`descriptors of type ${typeName(file.type)}`);
+  } else if (file.pipe === undefined && file.fifo === undefined && file.usk === undefined) {
+    refuse(`descriptors of type ${typeName(file.type)}`);
+  }
 }
 
 function typeName(type: number): string {

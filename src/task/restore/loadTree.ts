@@ -6,7 +6,7 @@ import { FaultlineError } from "../../errors";
 import { type ImageDirectory, type TaskNode, TaskState } from "../../images/directory";
 import type { RemapFilePathEntry } from "../../images/messages";
 import { RemapType } from "../../images/messages";
-import type { PipeContent, SocketPacket, TaskImage, ThreadImage, TreeImage } from "./treeImage";
+import type { GhostFile, PipeContent, SocketPacket, TaskImage, ThreadImage, TreeImage } from "./treeImage";
 
 /** pid_max cannot be larger on 64 bits (PID_MAX_LIMIT). */
 const pidMax = 4 * 1024 * 1024;
@@ -25,6 +25,8 @@ export function loadTree(images: ImageDirectory): TreeImage {
     seccompFilters: images.messages("SECCOMP", "seccomp.img")[0]?.seccomp_filters ?? [],
     locks: images.messages("FILE_LOCKS", "filelocks.img"),
     ghosts: new Map(remaps.filter(isGhost).map((remap) => [remap.orig_id, remap.remap_id & 0x7fffffff])),
+    links: new Map(remaps.filter(isLink).map((remap) => [remap.orig_id, remap.remap_id])),
+    ghost: (id) => loadGhost(images, id),
     dumpedAtMs: statSync(join(images.path, "inventory.img")).mtimeMs,
   };
   return tree;
@@ -38,6 +40,19 @@ function corrupt(images: ImageDirectory, message: string, name: string): Faultli
 function isGhost(remap: RemapFilePathEntry): boolean {
   if (remap.remap_type === undefined) return remap.remap_id >= 0x80000000;
   return remap.remap_type === RemapType.GHOST;
+}
+
+function isLink(remap: RemapFilePathEntry): boolean {
+  return remap.remap_type === RemapType.LINKED || (remap.remap_type === undefined && !isGhost(remap));
+}
+
+function loadGhost(images: ImageDirectory, id: number): GhostFile | undefined {
+  const record = images.optionalImage("GHOST_FILE", `ghost-file-${id.toString(16)}.img`)?.records[0];
+  if (record === undefined) return undefined;
+  const { message: entry, payload } = record;
+  if (payload?.kind === "bytes") return { entry, pieces: [{ offset: 0, bytes: payload.bytes }] };
+  if (payload?.kind !== "chunks") return { entry, pieces: [] };
+  return { entry, pieces: payload.chunks.map(({ message, bytes }) => ({ offset: Number(message.off), bytes })) };
 }
 
 function loadTasks(images: ImageDirectory): TaskImage[] {

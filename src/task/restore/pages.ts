@@ -1,8 +1,9 @@
 // Contents of a task's memory: what must be there before it runs is written through /proc/PID/mem, whatever the
 // protection of the mapping; what may come later is described for the pager. Reads page indexes, makes no mappings.
-import { closeSync, openSync } from "node:fs";
+import { closeSync, ftruncateSync, futimesSync, openSync } from "node:fs";
 import { checked, FaultlineError } from "../../errors";
 import type { ImageDirectory } from "../../images/directory";
+import type { Timeval } from "../../images/messages";
 import type { PageIndex } from "../../images/pageIndex";
 import { native } from "../../native";
 import type { ContextRequest, SourceName } from "../../pager/requests";
@@ -10,6 +11,7 @@ import { LAYOUT_ZERO } from "../../space/space";
 import { pageSize } from "../constants";
 import type { Range } from "./layout";
 import type { Mapping, SpacePlan } from "./spacePlan";
+import type { GhostFile } from "./treeImage";
 
 /** Pages read and written at a time. */
 const piecePages = 256;
@@ -52,6 +54,16 @@ export function writeObject(descriptor: number, index: PageIndex, bytesMax: numb
     }
   }
   return written;
+}
+
+/** Writes a deleted file's content; what no piece covers stays a hole. */
+export function writeGhost(descriptor: number, ghost: GhostFile): void {
+  for (const { offset, bytes } of ghost.pieces) writeAll(descriptor, offset, bytes, 0);
+  if (ghost.entry.size !== undefined) ftruncateSync(descriptor, Number(ghost.entry.size));
+  const { atim, mtim } = ghost.entry;
+  if (atim === undefined || mtim === undefined) return;
+  const seconds = (time: Timeval): number => Number(time.tv_sec) + Number(time.tv_usec) / 1e6;
+  futimesSync(descriptor, seconds(atim), seconds(mtim));
 }
 
 function writeAll(descriptor: number, offset: number, bytes: Uint8Array, pid: number): void {

@@ -1,6 +1,6 @@
 // The whole plan of a restore, made and checked from the images before anything is created. Reads the machine's vdso
 // layout and nothing else of the machine; whether files have changed is fileCheck.ts.
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { FaultlineError } from "../../errors";
 import { credentialProblems } from "./credentialPlan";
 import { type FilePlan, planFiles } from "./filePlan";
@@ -53,7 +53,7 @@ export function planRestore(tree: TreeImage, vdso: VdsoShape = ownVdsoShape()): 
     problems.push(...task.threads.flatMap((thread) => credentialProblems(thread, tree)));
   }
   const shared = findSharedObjects([...spaces.values()]);
-  const files = planFiles(tree, shared, problems);
+  const files = planFiles(tree, shared, problems, (path) => !existsSync(path));
   if (problems.length > 0) {
     throw new FaultlineError("IMAGE_UNSUPPORTED", `cannot restore this image: ${problems.join("; ")}`);
   }

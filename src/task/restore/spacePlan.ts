@@ -182,8 +182,8 @@ function checkFields(mm: MmEntry, problems: string[]): void {
 
 /** Descriptors that the mappings need, in the task: by what they map. */
 export interface SpaceDescriptors {
-  /** The descriptor of a file mapping's file, by the image's file id. */
-  file(id: number): number;
+  /** The descriptor of a file mapping's file. */
+  mapped(vma: VmaEntry): number;
   /** The descriptor of a shared anonymous object, by its id. */
   shared(id: number): number;
 }
@@ -212,7 +212,7 @@ export function makeMappings(script: Script, plan: SpacePlan, descriptors: Space
       flags |= mapping.kind === "file-private" ? mapFlag.private : mapFlag.shared;
       offset = Number(vma.pgoff);
       const id = Number(vma.shmid);
-      descriptor = mapping.kind === "shared" ? descriptors.shared(id) : descriptors.file(id);
+      descriptor = mapping.kind === "shared" ? descriptors.shared(id) : descriptors.mapped(vma);
     }
     const batch = script.room(10);
     batch.call(syscalls.mmap, [start, length, mapping.protection, flags >>> 0, descriptor, offset], {

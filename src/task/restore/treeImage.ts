@@ -6,6 +6,7 @@ import type {
   FileEntry,
   FileLockEntry,
   FsEntry,
+  GhostFileEntry,
   InventoryEntry,
   MemfdInodeEntry,
   MmEntry,
@@ -58,10 +59,10 @@ export interface TcpStream {
   readonly unsent: Uint8Array;
 }
 
-/** A deleted file whose content is in the images. */
+/** A deleted file whose content is in the images: all of it, or the pieces that are not holes. */
 export interface GhostFile {
-  readonly id: number;
-  readonly file: string;
+  readonly entry: GhostFileEntry;
+  readonly pieces: readonly { readonly offset: number; readonly bytes: Uint8Array }[];
 }
 
 export interface TreeImage {
@@ -77,6 +78,10 @@ export interface TreeImage {
   readonly locks: readonly FileLockEntry[];
   /** Ghost id of a regular file that was deleted, by the file's id. */
   readonly ghosts: ReadonlyMap<number, number>;
+  /** The id of the file that has another name of the same file, by the id of one whose own name is deleted. */
+  readonly links: ReadonlyMap<number, number>;
+  /** Reads a deleted file's content; undefined where the image lacks it. */
+  ghost(id: number): GhostFile | undefined;
   /** When the dump was made, milliseconds since 1970; the time of inventory.img. */
   readonly dumpedAtMs: number;
 }

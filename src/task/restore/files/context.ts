@@ -41,6 +41,8 @@ export interface FileContext {
   readonly masters: Masters;
   /** What cannot be restored, each with the file's id. */
   readonly problems: string[];
+  /** Whether nothing has that path now. */
+  isFree(path: string): boolean;
 }
 
 export function fileKey(id: number): string {

@@ -28,7 +28,7 @@ const devices = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/ura
 export function regularObstacle(file: RegFileEntry): string | undefined {
   if (!isAbsolute(file.name)) return `${JSON.stringify(file.name)} is not an absolute path`;
   if (file.name.includes("\0")) return "a path with a NUL byte in it";
-  if (file.pos > BigInt(Number.MAX_SAFE_INTEGER)) return `position ${file.pos}`;
+  if (file.pos > 0x7fffffffffffffffn) return `position ${file.pos}`;
   const type = (file.mode ?? 0) & typeMask;
   if ((file.flags & openFlag.path) !== 0) return undefined;
   if (type === fileType.character && !devices.includes(file.name)) return `the device ${file.name}`;
@@ -37,7 +37,8 @@ export function regularObstacle(file: RegFileEntry): string | undefined {
   return undefined;
 }
 
-export function makeRegular(context: FileContext, file: RegFileEntry): void {
+/** `key` differs from the file's own where a mapping needs another access mode than the descriptors have. */
+export function makeRegular(context: FileContext, file: RegFileEntry, key: string = fileKey(file.id)): void {
   const path = Buffer.concat([encodeText(file.name), Buffer.from([0])]);
   const batch = context.script.room(6, path.length + 64);
   const flags = (file.flags & openedFlags) | openFlag.noTerminal | openFlag.closeOnExec;
@@ -46,5 +47,5 @@ export function makeRegular(context: FileContext, file: RegFileEntry): void {
     batch.call(syscalls.lseek, [0, file.pos, seekSet], { purpose: `seeking in ${file.name}` });
   }
   setOwner(batch, 0, file.fown);
-  settle(context, batch, 0, fileKey(file.id));
+  settle(context, batch, 0, key);
 }
