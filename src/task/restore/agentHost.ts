@@ -5,14 +5,16 @@ import { native } from "../../native";
 import type { BatchResult } from "../batch";
 import { mapFlag, pageSize, protection, ptraceOption, signals, syscalls } from "../constants";
 import { AgentThread, agentBytes as agentCode, pokeMemory } from "../injector";
+import { notInSyscall } from "../registers";
 import { Tracee } from "../tracee";
 import { agentAreaBytes, agentBytes } from "./layout";
-import type { Script } from "./script";
+import { Script } from "./script";
 
 /** Address of the spare `syscall` instruction in the stub (native/spawn.cc). */
 const stubSyscall = 0x100bcn;
 /** What each further thread gets of the agent's data area, bytes. */
 export const threadAreaBytes = 8 * 1024;
+const coreLimit = 4;
 const eexist = 17;
 const einval = 22;
 const eperm = 1;
@@ -123,11 +125,40 @@ export class AgentHost {
     }
   }
 
+  /** Leaves the task to end by itself with that wait(2) status, untraced, so that its parent finds it as it was. */
+  endWith(status: number): void {
+    const signal = status & 0x7f;
+    if (signal === signals.SIGKILL) {
+      this.tracee.detach(signals.SIGKILL);
+      native.tgkill(this.pid, this.pid, signals.SIGKILL);
+      return;
+    }
+    if (signal === 0) {
+      const registers = this.tracee.getRegisters();
+      registers.set("ip", this.#syscallInstruction()).set("orig_ax", notInSyscall);
+      registers.set("ax", syscalls.exit_group).set("di", (status >> 8) & 0xff);
+      this.tracee.setRegisters(registers);
+      this.tracee.detach();
+      return;
+    }
+    // The default action, and a limit of one byte: no core file, also where core files go to a program (core(5)).
+    const script = new Script();
+    const batch = script.room(1, 48);
+    batch.call(syscalls.rt_sigaction, [signal, batch.place(new Uint8Array(32)), 0, 8]);
+    this.run(script);
+    native.prlimitSet(this.pid, coreLimit, 1n, 1n);
+    this.tracee.setSignalMask(0n);
+    this.tracee.detach(signal);
+  }
+
   /** Takes the agent's memory away and leaves the leader in the system call's exit stop, where nothing of it runs. */
   unmapAgent(): void {
-    const offset = Buffer.from(agentCode()).indexOf(Buffer.from([0x0f, 0x05]));
-    const got = this.tracee.runSyscall(BigInt(this.hole + offset), syscalls.munmap, [this.hole, agentBytes]);
+    const got = this.tracee.runSyscall(this.#syscallInstruction(), syscalls.munmap, [this.hole, agentBytes]);
     checked(Number(got), "munmap", "the agent cannot be unmapped", { pid: this.pid });
+  }
+
+  #syscallInstruction(): bigint {
+    return BigInt(this.hole + Buffer.from(agentCode()).indexOf(Buffer.from([0x0f, 0x05])));
   }
 
   #thread(tracee: Tracee, offset: number, length: number): AgentThread {

@@ -8,7 +8,7 @@ import type { Fill } from "./filePlan";
 import { sharedKey } from "./files/context";
 import { writeGhost, writeObject } from "./pages";
 import type { RestorePlan } from "./plan";
-import { finishTask, letGo } from "./resume";
+import { finishTask, isStopped, letGo, letStop } from "./resume";
 import { buildProcess, buildSpace, buildThreads, type LazyTask, type TaskPages } from "./taskBuild";
 import { TreeBuild } from "./treeBuild";
 
@@ -61,12 +61,18 @@ export class Build {
         this.lazyTasks.some((lazy) => lazy.task === task),
       );
     for (const task of live) buildThreads(this.tree, task);
-    for (const task of live) finishTask(this.tree, task);
+    // Children first: those that are stopped must be so before their parent takes back the signal of it.
+    for (const task of [...live].reverse()) {
+      finishTask(this.tree, task);
+      if (isStopped(task)) letStop(this.tree, task);
+    }
   }
 
   /** Lets the whole tree run; children first, as a parent may look for them. Returns the root's pidfd. */
   letGo(): number {
-    for (const task of [...this.tree.plan.tree.tasks].reverse()) if (!task.dead) letGo(this.tree, task);
+    for (const task of [...this.tree.plan.tree.tasks].reverse()) {
+      if (!task.dead && !isStopped(task)) letGo(this.tree, task);
+    }
     return this.tree.release();
   }
 

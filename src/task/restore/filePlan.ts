@@ -17,6 +17,7 @@ import {
   openNameless,
 } from "./files/ghost";
 import { inetObstacle, makeInet } from "./files/inet";
+import { lockObstacle, takeLock } from "./files/lock";
 import { makeMemfd, makeMemfdInode, memfdKey, memfdObstacle, sealMemfd } from "./files/memfd";
 import { makePipe } from "./files/pipe";
 import { makeRegular, regularObstacle } from "./files/regular";
@@ -87,6 +88,10 @@ export function planFiles(
     if (file === undefined) problems.push(`file ${id} is not in files.img`);
     return file === undefined ? [] : [file];
   });
+  for (const lock of tree.locks) {
+    const obstacle = lockObstacle(lock);
+    if (obstacle !== undefined) problems.push(`pid ${lock.pid}: ${obstacle}`);
+  }
   planMemoryFiles(objectContext, files, fills, late);
   planNameless(objectContext, context, files, fills);
   for (const file of files) makeFile(context, file);
@@ -250,6 +255,11 @@ export function placeDescriptors(script: Script, plan: FilePlan, task: TaskImage
     watched.add(epoll.id);
     watchFiles(script, descriptor.fd, epoll);
   }
+}
+
+/** After closeMasters: closing any descriptor of a file gives up the process's record locks on it (fcntl(2)). */
+export function takeLocks(script: Script, task: TaskImage, tree: TreeImage): void {
+  for (const lock of tree.locks) if (lock.pid === task.pid) takeLock(script, lock);
 }
 
 export function closeMasters(script: Script, plan: FilePlan): void {

@@ -2,12 +2,15 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { checked, FaultlineError } from "../../errors";
 import { native } from "../../native";
+import { signals } from "../constants";
 import type { Tracee } from "../tracee";
 import { composeXstate, xstateLayout } from "../xstate";
 import { common, limitsOf } from "./processPlan";
+import { Script } from "./script";
+import { dropChildSignal } from "./taskBuild";
 import { threadRegisters, threadSignalMask } from "./threadPlan";
-import type { TreeBuild } from "./treeBuild";
-import type { TaskImage, ThreadImage } from "./treeImage";
+import { type TreeBuild, waitForState } from "./treeBuild";
+import { childrenOf, type TaskImage, type ThreadImage, taskState } from "./treeImage";
 
 const eperm = 1;
 
@@ -50,6 +53,11 @@ export function setThread(tracee: Tracee, thread: ThreadImage): void {
 export function finishTask(build: TreeBuild, task: TaskImage): void {
   const host = build.host(task.pid);
   setFromOutside(task);
+  if (hasStoppedChildren(build, task) && !isPending(task, signals.SIGCHLD)) {
+    const script = new Script();
+    dropChildSignal(script);
+    host.run(script);
+  }
   host.unmapAgent();
   const tracees = [host.tracee, ...(build.threads.get(task.pid) ?? [])];
   task.threads.forEach((thread, index) => {
@@ -57,6 +65,26 @@ export function finishTask(build: TreeBuild, task: TaskImage): void {
     if (tracee === undefined) throw new FaultlineError("NOT_FOUND", "a thread is gone", { pid: thread.tid });
     setThread(tracee, thread);
   });
+}
+
+function hasStoppedChildren(build: TreeBuild, task: TaskImage): boolean {
+  return childrenOf(build.plan.tree, task.pid).some(isStopped);
+}
+
+function isPending(task: TaskImage, signal: number): boolean {
+  const queued = common(task).signals_s?.signals ?? [];
+  return queued.some(({ siginfo }) => siginfo.length >= 4 && siginfo.readInt32LE(0) === signal);
+}
+
+export function isStopped(task: TaskImage): boolean {
+  return !task.dead && common(task).task_state === taskState.stopped;
+}
+
+/** Lets a stopped task go into its stop: nothing of it runs, and its parent, not yet let go, sees no new signal. */
+export function letStop(build: TreeBuild, task: TaskImage): void {
+  for (const tracee of build.threads.get(task.pid) ?? []) tracee.detach();
+  build.host(task.pid).tracee.detach(signals.SIGSTOP);
+  waitForState(task.pid, "T");
 }
 
 /** From here on the task runs by itself. */

@@ -6,12 +6,12 @@ import { native } from "../../native";
 import type { ContextRequest } from "../../pager/requests";
 import { LAYOUT_FEATURES, UffdFeature } from "../../uffd/features";
 import { KernelUffd } from "../../uffd/kernelUffd";
-import { pageSize, prctlOperation, ptraceOption, syscalls } from "../constants";
+import { pageSize, prctlOperation, ptraceOption, signals, syscalls } from "../constants";
 import type { Tracee } from "../tracee";
 import type { AgentHost } from "./agentHost";
 import { cloneThread } from "./clone";
 import { credentialCalls, usesSeccomp } from "./credentialPlan";
-import { closeMasters, placeDescriptors } from "./filePlan";
+import { closeMasters, placeDescriptors, takeLocks } from "./filePlan";
 import { countPages, lazyLayout, pageBytes, writePages } from "./pages";
 import { common, processCalls, timerCalls } from "./processPlan";
 import { Script } from "./script";
@@ -134,6 +134,7 @@ export function buildProcess(build: TreeBuild, task: TaskImage, lazy: boolean): 
   processCalls(script, task, plan.files);
   placeDescriptors(script, plan.files, task, plan.tree);
   closeMasters(script, plan.files);
+  takeLocks(script, task, plan.tree);
   const others = task.threads.filter((thread) => thread.tid !== task.pid);
   for (const thread of others) cloneThread(script, thread.tid);
   host.run(script);
@@ -156,10 +157,18 @@ export function buildThreads(build: TreeBuild, task: TaskImage): void {
   });
   host.runThreads(work);
   const last = new Script();
+  dropChildSignal(last);
   pendingProcessSignals(last, task.pid, task.core);
   timerCalls(last, task);
   host.run(last);
   dropPrivileges(build, task, tracees);
+}
+
+/** Takes the SIGCHLD that the making of zombies and stopped children left pending; it is blocked in every stub. */
+export function dropChildSignal(script: Script): void {
+  const batch = script.room(1, 64);
+  const mask = batch.place(new Uint8Array(new BigUint64Array([1n << BigInt(signals.SIGCHLD - 1)]).buffer));
+  batch.call(syscalls.rt_sigtimedwait, [mask, 0, batch.reserve(16), 8], { tolerate: true });
 }
 
 /** Ids, capabilities and filters of each thread; nothing that needs a privilege can follow. */

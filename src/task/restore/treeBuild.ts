@@ -1,13 +1,16 @@
 // Creates all processes of a tree as stubs, parents before children, in their sessions and groups. Fills none of them.
 // If anything fails, or the caller gives up, end() kills and reaps every process made so far.
+import { readFileSync } from "node:fs";
 import { FaultlineError } from "../../errors";
+import { encodeText } from "../../images/text";
 import { native } from "../../native";
-import { signals, syscalls } from "../constants";
-import type { Tracee } from "../tracee";
+import { prctlOperation, signals, syscalls } from "../constants";
+import { stopTimeoutMs, type Tracee } from "../tracee";
 import { AgentHost, spawnHost } from "./agentHost";
 import { cloneProcess } from "./clone";
 import { readOwnCredentials } from "./ownCredentials";
 import type { RestorePlan } from "./plan";
+import { common } from "./processPlan";
 import { Script } from "./script";
 import { childrenOf, rootTask, type TaskImage } from "./treeImage";
 
@@ -46,11 +49,24 @@ export class TreeBuild {
     const root = rootTask(this.plan.tree);
     this.#createBelow(root, root.session);
     this.#joinGroups();
+    for (const task of this.plan.tree.tasks) if (task.dead) this.#endDead(task);
+  }
+
+  /** A zombie: it ends as it did, and waits for its parent. */
+  #endDead(task: TaskImage): void {
+    const script = new Script();
+    const name = Buffer.concat([encodeText(common(task).comm).subarray(0, 15), Buffer.from([0])]);
+    const batch = script.room(1, 32);
+    batch.call(syscalls.prctl, [prctlOperation.setName, batch.place(name), 0, 0, 0]);
+    const host = this.host(task.pid);
+    host.run(script);
+    host.endWith(common(task).exit_code);
+    waitForState(task.pid, "Z");
   }
 
   /** `inherited`: the session in which the task was born. */
   #createBelow(task: TaskImage, inherited: number): void {
-    const children = childrenOf(this.plan.tree, task.pid).filter((child) => !child.dead);
+    const children = childrenOf(this.plan.tree, task.pid);
     const before = children.filter((child) => child.session === inherited && task.session !== inherited);
     const after = children.filter((child) => !before.includes(child));
     this.#clone(task, before);
@@ -83,7 +99,7 @@ export class TreeBuild {
   }
 
   #joinGroups(): void {
-    const tasks = this.plan.tree.tasks.filter((task) => !task.dead && task.session !== task.pid);
+    const tasks = this.plan.tree.tasks.filter((task) => task.session !== task.pid);
     const leaders = tasks.filter((task) => task.group === task.pid);
     const members = tasks.filter((task) => task.group !== task.pid && this.hosts.has(task.group));
     for (const task of [...leaders, ...members]) {
@@ -121,4 +137,14 @@ export class TreeBuild {
     this.hosts.set(pid, host);
     this.#pidfds.set(pid, native.pidfdOpen(pid));
   }
+}
+
+/** Waits for a state in /proc/PID/stat, which comes within moments. */
+export function waitForState(pid: number, state: string): void {
+  const until = performance.now() + stopTimeoutMs;
+  while (performance.now() < until) {
+    const text = readFileSync(`/proc/${pid}/stat`, "latin1");
+    if (text[text.lastIndexOf(")") + 2] === state) return;
+  }
+  throw new FaultlineError("TIMEOUT", `the task did not get into state ${state}`, { pid });
 }

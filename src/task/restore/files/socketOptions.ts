@@ -37,16 +37,18 @@ export function setInteger(batch: Batch, socket: number, level: number, name: nu
   batch.call(syscalls.setsockopt, [socket, level, name, slot, 4], { purpose: `socket option ${level}:${name}` });
 }
 
-export function setSocketOptions(batch: Batch, socket: number, options: SkOptsEntry): void {
+/** `fixedBuffers`: the sizes are set whatever the lock says, for families whose buffers never size themselves. */
+export function setSocketOptions(batch: Batch, socket: number, options: SkOptsEntry, fixedBuffers = false): void {
   const set = (name: number, value: number | boolean | undefined): void => {
     if (value === undefined || Number(value) === 0) return;
     setInteger(batch, socket, solSocket, name, Number(value));
   };
   // The kernel doubles what it is given; buffers without a lock size themselves and are left alone.
-  const locked = options.so_buf_lock ?? 3;
+  const locked = fixedBuffers ? 3 : (options.so_buf_lock ?? 3);
   if ((locked & 1) !== 0) set(option.sendBufferForce, Math.floor(options.so_sndbuf / 2));
   if ((locked & 2) !== 0) set(option.receiveBufferForce, Math.floor(options.so_rcvbuf / 2));
-  if (options.so_buf_lock !== undefined && options.so_buf_lock !== 0) set(option.bufferLock, options.so_buf_lock);
+  if (options.so_buf_lock !== undefined)
+    setInteger(batch, socket, solSocket, option.bufferLock, options.so_buf_lock & 3);
   set(option.reuseAddress, options.reuseaddr);
   set(option.reusePort, options.so_reuseport);
   set(option.priority, options.so_priority);

@@ -237,7 +237,7 @@ class UnixBuilder {
     const descriptor = this.master(socket);
     const name = fullName(socket);
     const batch = this.#context.script.room(socketOptionCalls + 8, 1024 + name.length);
-    setSocketOptions(batch, descriptor, socket.opts);
+    setSocketOptions(batch, descriptor, socket.opts, true);
     setStatus(batch, descriptor, socket.flags);
     setOwner(batch, descriptor, socket.fown);
     if ((socket.shutdown ?? 0) > 0) {
