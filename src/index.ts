@@ -4,7 +4,7 @@ export { FaultlineError } from "./errors";
 export { BlockCodec, type BlockRef } from "./images/block";
 export { type Descriptor, ImageDirectory, type TaskNode, TaskState } from "./images/directory";
 export { decodeImage, encodeImage, type Image, type ImageRecord, writeImage } from "./images/framing";
-export type * from "./images/messages";
+export * from "./images/messages";
 export { PageIndex, type PageLookup, type PagePiece, type PageRun } from "./images/pageIndex";
 export { PageFlag } from "./images/pagemap";
 export { Checkpoint } from "./inspect/checkpoint";

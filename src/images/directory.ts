@@ -146,7 +146,7 @@ export class ImageDirectory implements Disposable {
   /** The task's descriptors in the order of the image. None for a dead task. */
   descriptors(pid: number): readonly Descriptor[] {
     const ids = this.ids(pid);
-    const perId = this.inventory.fdinfo_per_id !== false;
+    const perId = this.inventory.fdinfo_per_id === true;
     if (perId && ids === undefined) return [];
     const image = this.optionalImage("FDINFO", `fdinfo-${perId ? ids!.files_id : id(pid)}.img`);
     return (image?.records ?? []).map(({ message: entry }) => ({

@@ -4,7 +4,7 @@ import { FaultlineError } from "../errors";
 import { PAGE_BYTES } from "../limits";
 import { BlockCodec, type BlockRef } from "./block";
 import { openImageFile } from "./openFile";
-import { PackedPagesReader } from "./packed";
+import type { PackedPagesReader } from "./packed";
 
 /** Pages in a block of a raw file, which has no blocks of its own: 64 KiB, where install and read cost level out. */
 const RAW_BLOCK_PAGES = 16;
@@ -33,9 +33,10 @@ export function openRawPages(file: string): PagesFile {
   return new RawPages(file, openImageFile(file));
 }
 
-/** Opens pagez-N.img. Throws what PackedPagesReader.open throws. */
+/** Opens pagez-N.img. Throws what PackedPagesReader.open throws. Its code is loaded only where there is such a file. */
 export function openPackedPages(file: string): PagesFile {
-  return new PackedPages(PackedPagesReader.open(file));
+  const packed = require("./packed") as typeof import("./packed");
+  return new PackedPages(packed.PackedPagesReader.open(file));
 }
 
 /** Throws IMAGE_TRUNCATED where `pages` ends before page `needed`. */

@@ -154,31 +154,41 @@ export function encodePayload(
   switch (payload.kind) {
     case "bytes": {
       const count = byteCount(kind, message);
-      if (count !== undefined && count !== payload.bytes.length)
-        throw new TypeError("a payload whose message states another size");
+      if (count !== undefined) checkSize(payload.bytes, count);
       parts.push(payload.bytes);
       if (kind === "segment") parts.push(padding(payload, 4));
       if (kind === "semaphores") parts.push(padding(payload, 8));
       return;
     }
     case "queues":
+      checkSize(payload.received, message.inq_len);
+      checkSize(payload.sent, message.outq_len);
       parts.push(payload.received, payload.sent);
       return;
     case "map":
+      checkSize(payload.keys, message.keys_bytes);
+      checkSize(payload.values, message.values_bytes);
       parts.push(payload.keys, payload.values);
       return;
     case "chunks":
       for (const chunk of payload.chunks) {
+        checkSize(chunk.bytes, chunk.message.len);
         pushMessage(parts, encodeMessage("ghost_chunk_entry", chunk.message));
         parts.push(chunk.bytes);
       }
       return;
     case "messages":
+      if (payload.messages.length !== message.qnum) throw new TypeError("a queue whose message states another count");
       for (const entry of payload.messages) {
+        checkSize(entry.bytes, entry.message.msize);
         pushMessage(parts, encodeMessage("ipc_msg", entry.message));
         parts.push(entry.bytes, padding(entry, 8));
       }
   }
+}
+
+function checkSize(bytes: Buffer, stated: unknown): void {
+  if (Number(stated) !== bytes.length) throw new TypeError("a payload whose message states another size");
 }
 
 function expected(kind: PayloadKind, message: AnyMessage): Payload["kind"] | undefined {

@@ -55,7 +55,7 @@ function verifyTask(directory: ImageDirectory, task: TaskNode, findings: Finding
   });
   findings.attempt(`mm-${pid}.img`, () => missing(`mm-${pid}.img`, "the program", directory.mm(pid).exe_file_id));
   if (ids === undefined) return;
-  const file = `fdinfo-${directory.inventory.fdinfo_per_id === false ? pid : ids.files_id}.img`;
+  const file = `fdinfo-${directory.inventory.fdinfo_per_id === true ? ids.files_id : pid}.img`;
   findings.attempt(file, () => verifyDescriptors(directory, file, findings));
 }
 

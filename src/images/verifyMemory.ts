@@ -67,6 +67,9 @@ function verifyPagesLength(directory: ImageDirectory, index: PageIndex, name: st
     if (reader.pageCount !== index.presentPages) {
       findings.add({ file: packed }, `it holds ${reader.pageCount} pages where ${name} has ${index.presentPages}`);
     }
+    const tail = reader.index.tail.length;
+    if (tail > 0)
+      findings.add({ file: packed }, `it was packed from a file with ${tail} bytes after its last whole page`);
     return;
   }
   if (!directory.has(raw)) {
