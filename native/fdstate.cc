@@ -1,0 +1,185 @@
+// What a dump asks about descriptors that it duplicated out of the target, and the buffers that it copies memory to.
+// One function per kernel call; constants and layouts are the callers' business (src/task).
+#include "addon.h"
+
+#include <fcntl.h>
+#include <linux/netlink.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+
+namespace faultline {
+namespace {
+
+using Info = const Napi::CallbackInfo&;
+
+struct Bytes {
+  uint8_t* data;
+  size_t length;
+};
+Bytes bytes(const Napi::Value& value) {
+  auto array = value.As<Napi::TypedArray>();
+  void* data = nullptr;
+  napi_get_typedarray_info(value.Env(), value, nullptr, nullptr, &data, nullptr, nullptr);
+  return {static_cast<uint8_t*>(data), array.ByteLength()};
+}
+
+Napi::Value fcntlNumber(Info info) {
+  return number(info.Env(), result(fcntl(i32(info[0]), i32(info[1]), static_cast<long>(u64(info[2])))));
+}
+Napi::Value fcntlBuffer(Info info) {
+  return number(info.Env(), result(fcntl(i32(info[0]), i32(info[1]), bytes(info[2]).data)));
+}
+Napi::Value ioctlBuffer(Info info) {
+  return number(info.Env(), result(ioctl(i32(info[0]), u64(info[1]), bytes(info[2]).data)));
+}
+Napi::Value seekTo(Info info) {
+  return number(info.Env(), result(lseek(i32(info[0]), static_cast<off_t>(u64(info[1])), i32(info[2]))));
+}
+Napi::Value getSocketOption(Info info) {
+  Bytes buffer = bytes(info[3]);
+  socklen_t length = buffer.length;
+  int done = getsockopt(i32(info[0]), i32(info[1]), i32(info[2]), buffer.data, &length);
+  return number(info.Env(), done < 0 ? -errno : static_cast<int64_t>(length));
+}
+Napi::Value setSocketOption(Info info) {
+  Bytes buffer = bytes(info[3]);
+  return number(info.Env(), result(setsockopt(i32(info[0]), i32(info[1]), i32(info[2]), buffer.data, buffer.length)));
+}
+Napi::Value socketName(Info info) {
+  Bytes buffer = bytes(info[2]);
+  socklen_t length = buffer.length;
+  auto* address = reinterpret_cast<sockaddr*>(buffer.data);
+  int done = i32(info[1]) ? getpeername(i32(info[0]), address, &length) : getsockname(i32(info[0]), address, &length);
+  return number(info.Env(), done < 0 ? -errno : static_cast<int64_t>(length));
+}
+
+// The unread bytes of a pipe, left in it: tee(2) into a pipe of our own.
+Napi::Value pipePeek(Info info) {
+  int source = i32(info[0]);
+  Bytes buffer = bytes(info[1]);
+  int copy[2];
+  if (pipe2(copy, O_CLOEXEC | O_NONBLOCK) < 0) return number(info.Env(), -errno);
+  int size = fcntl(source, F_GETPIPE_SZ);
+  int64_t value = 0;
+  if (size > 0 && fcntl(copy[1], F_SETPIPE_SZ, size) < 0) {
+    value = -errno;
+  } else {
+    ssize_t got = tee(source, copy[1], buffer.length, SPLICE_F_NONBLOCK);
+    if (got < 0 && errno != EAGAIN) value = -errno;
+    while (value >= 0 && got > 0 && value < got) {
+      ssize_t part = read(copy[0], buffer.data + value, got - value);
+      if (part <= 0) break;
+      value += part;
+    }
+  }
+  close(copy[0]);
+  close(copy[1]);
+  return number(info.Env(), value);
+}
+
+// fd, buffer, Int32Array for descriptors, Int32Array(3) for (descriptors, name length, flags), name buffer:
+// one queued packet at the socket's peek offset (SO_PEEK_OFF), left in the queue. Descriptors arrive as duplicates.
+Napi::Value packetPeek(Info info) {
+  Bytes buffer = bytes(info[1]), fds = bytes(info[2]), out = bytes(info[3]), name = bytes(info[4]);
+  iovec io{buffer.data, buffer.length};
+  alignas(cmsghdr) char control[4096];
+  msghdr message{};
+  message.msg_iov = &io;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = sizeof control;
+  message.msg_name = name.data;
+  message.msg_namelen = name.length;
+  ssize_t got = recvmsg(i32(info[0]), &message, MSG_PEEK | MSG_DONTWAIT | MSG_TRUNC | MSG_CMSG_CLOEXEC);
+  if (got < 0) return number(info.Env(), -errno);
+  int32_t count = 0;
+  for (cmsghdr* part = CMSG_FIRSTHDR(&message); part != nullptr; part = CMSG_NXTHDR(&message, part)) {
+    if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS) continue;
+    size_t length = part->cmsg_len - CMSG_LEN(0);
+    memcpy(fds.data + count * 4, CMSG_DATA(part), std::min(length, fds.length - count * 4));
+    count += length / 4;
+  }
+  int32_t facts[3] = {count, static_cast<int32_t>(message.msg_namelen), message.msg_flags};
+  memcpy(out.data, facts, sizeof facts);
+  return number(info.Env(), got);
+}
+
+// Sends one netlink request of the given protocol and gathers the answer until NLMSG_DONE: its bytes, or -EOVERFLOW.
+Napi::Value netlinkDump(Info info) {
+  Bytes request = bytes(info[1]), answer = bytes(info[2]);
+  int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, i32(info[0]));
+  if (fd < 0) return number(info.Env(), -errno);
+  timeval limit{5, 0};
+  setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+  int64_t value = 0;
+  if (send(fd, request.data, request.length, 0) < 0) value = -errno;
+  for (bool done = value < 0; !done;) {
+    if (answer.length - value < 65536) {
+      value = -EOVERFLOW;
+      break;
+    }
+    ssize_t got = recv(fd, answer.data + value, answer.length - value, 0);
+    if (got < 0) {
+      value = -errno;
+      break;
+    }
+    auto* header = reinterpret_cast<nlmsghdr*>(answer.data + value);
+    for (size_t left = got; NLMSG_OK(header, left); header = NLMSG_NEXT(header, left)) {
+      if (header->nlmsg_type == NLMSG_DONE) done = true;
+      if (header->nlmsg_type == NLMSG_ERROR) {
+        int error = reinterpret_cast<nlmsgerr*>(NLMSG_DATA(header))->error;
+        value = error == 0 ? value : error;
+        done = true;
+      }
+    }
+    if (value < 0) break;
+    value += got;
+  }
+  close(fd);
+  return number(info.Env(), value);
+}
+
+// Memory that is there already when it is written to: an ArrayBuffer over populated anonymous pages, or -errno.
+Napi::Value allocatePages(Info info) {
+  size_t length = u64(info[0]);
+  void* data = mmap(nullptr, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+  if (data == MAP_FAILED) return number(info.Env(), -errno);
+  return Napi::ArrayBuffer::New(
+      info.Env(), data, length, [](Napi::Env, void* memory, size_t* size) {
+        munmap(memory, *size);
+        delete size;
+      },
+      new size_t(length));
+}
+// Gives the pages of a buffer back to the kernel at once; the buffer reads as zero afterwards.
+Napi::Value releasePages(Info info) {
+  auto buffer = info[0].As<Napi::ArrayBuffer>();
+  return number(info.Env(), result(madvise(buffer.Data(), buffer.ByteLength(), MADV_DONTNEED)));
+}
+
+}  // namespace
+
+void registerFdState(Napi::Env env, Napi::Object exports) {
+  const auto add = [&](const char* name, Napi::Value (*call)(Info)) {
+    exports.Set(name, Napi::Function::New(env, call, name));
+  };
+  add("fcntlNumber", fcntlNumber);
+  add("fcntlBuffer", fcntlBuffer);
+  add("ioctlBuffer", ioctlBuffer);
+  add("seekTo", seekTo);
+  add("getSocketOption", getSocketOption);
+  add("setSocketOption", setSocketOption);
+  add("socketName", socketName);
+  add("pipePeek", pipePeek);
+  add("packetPeek", packetPeek);
+  add("netlinkDump", netlinkDump);
+  add("allocatePages", allocatePages);
+  add("releasePages", releasePages);
+}
+
+}  // namespace faultline

@@ -1,0 +1,173 @@
+// Stops a whole process tree consistently: every thread of every process is seized and stopped, again and again until a
+// round finds nothing new. What stays running or half-stopped is released by unfreeze(), which undoes all of it.
+import { FaultlineError } from "../errors";
+import { ptraceOption, signals } from "./constants";
+import { childrenOf, parseFields, readProc, readStat, type TaskStat, threadsOf } from "./proc";
+import { type Stop, Tracee } from "./tracee";
+
+/** Rounds of looking for new tasks before a tree counts as never stable. */
+const roundsMax = 100;
+
+export interface FrozenTask {
+  readonly pid: number;
+  readonly stat: TaskStat;
+  /** "stopped": by a job control signal, which `stopSignal` names. */
+  readonly state: "alive" | "stopped" | "zombie";
+  readonly stopSignal: number;
+  /** Every thread, the leader first; none for a zombie. */
+  readonly threads: readonly Tracee[];
+}
+
+const stopSignals = new Set<number>([signals.SIGSTOP, signals.SIGTSTP, signals.SIGTTIN, signals.SIGTTOU]);
+
+/** A tree that is (being) frozen. Disposing it lets everything run on. */
+export class FrozenTree implements Disposable {
+  readonly root: number;
+  readonly #threads = new Map<number, Tracee>();
+  readonly #stops = new Map<number, number>();
+  #tasks: FrozenTask[] = [];
+
+  private constructor(root: number) {
+    this.root = root;
+  }
+
+  /** Freezes the tree below `root`. On failure everything runs on. `timeoutMs` bounds each thread's stop. */
+  static freeze(root: number, timeoutMs: number): FrozenTree {
+    const tree = new FrozenTree(root);
+    try {
+      tree.#settle(timeoutMs);
+      return tree;
+    } catch (error) {
+      tree[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  /** The tasks in tree order: parents before their children. */
+  get tasks(): readonly FrozenTask[] {
+    return this.#tasks;
+  }
+
+  #settle(timeoutMs: number): void {
+    for (let round = 0; round < roundsMax; round++) {
+      const found = this.#seizeNew();
+      for (const tracee of found) this.#stop(tracee, timeoutMs);
+      if (found.length > 0) continue;
+      this.#tasks = treeOf(this.root).map((pid) => this.#task(pid));
+      return;
+    }
+    throw new FaultlineError("SYSTEM", "the tree makes new tasks faster than they can be stopped", { pid: this.root });
+  }
+
+  /** Seizes and interrupts every thread not seen before, without waiting, so that they stop together. */
+  #seizeNew(): Tracee[] {
+    const found: Tracee[] = [];
+    for (const pid of treeOf(this.root)) {
+      if (readStat(pid).state === "Z") continue;
+      for (const tid of threadsOf(pid)) {
+        if (this.#threads.has(tid)) continue;
+        const tracee = seizeThread(pid, tid);
+        if (tracee === undefined) continue;
+        this.#threads.set(tid, tracee);
+        tracee.requestStop();
+        found.push(tracee);
+      }
+    }
+    return found;
+  }
+
+  #stop(tracee: Tracee, timeoutMs: number): void {
+    for (;;) {
+      const stop: Stop = tracee.waitStop(timeoutMs);
+      if (stop.kind === "event-stop") {
+        this.#stops.set(tracee.tid, stop.signal);
+        return;
+      }
+      if (stop.kind === "exited" || stop.kind === "killed") {
+        this.#threads.delete(tracee.tid);
+        return;
+      }
+      // A signal was on its way: it is delivered (its handler's frame set up) before the thread stops.
+      tracee.requestStop();
+      tracee.resume(stop.kind === "signal" ? stop.signal : 0);
+    }
+  }
+
+  #task(pid: number): FrozenTask {
+    const stat = readStat(pid);
+    if (stat.state === "Z") return { pid, stat, state: "zombie", stopSignal: 0, threads: [] };
+    const threads = threadsOf(pid).map((tid) => this.#threads.get(tid));
+    if (threads.some((thread) => thread === undefined)) {
+      throw new FaultlineError("SYSTEM", "a thread of the task escaped the freeze", { pid });
+    }
+    const signal = this.#stops.get(pid) ?? 0;
+    const stopped = stopSignals.has(signal);
+    return {
+      pid,
+      stat,
+      state: stopped ? "stopped" : "alive",
+      stopSignal: stopped ? signal : 0,
+      threads: threads as Tracee[],
+    };
+  }
+
+  /** Detaches from every thread; each gets the signal named for its tid, or none. */
+  release(deliver: ReadonlyMap<number, number> = new Map()): void {
+    for (const tracee of this.#threads.values()) tracee.detach(deliver.get(tracee.tid) ?? 0);
+  }
+
+  /** Ends every task and waits until the kernel has taken them down. */
+  kill(): void {
+    for (const { pid, state } of this.#tasks) {
+      if (state === "zombie") continue;
+      try {
+        process.kill(pid, "SIGKILL");
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
+      }
+    }
+    // A thread group's leader is reported last, when all its threads are gone.
+    const all = [...this.#threads.values()];
+    for (const tracee of [...all.filter(isThread), ...all.filter((tracee) => !isThread(tracee))]) {
+      if (!tracee.attached) continue;
+      for (;;) {
+        const stop = tracee.waitStop();
+        if (stop.kind === "exited" || stop.kind === "killed") break;
+        tracee.resume();
+      }
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.release();
+  }
+}
+
+function isThread(tracee: Tracee): boolean {
+  return tracee.pid !== tracee.tid;
+}
+
+/** The pids of the tree, parents first. Throws NOT_FOUND where the root does not exist. */
+export function treeOf(root: number): number[] {
+  readStat(root);
+  const found = [root];
+  for (const pid of found) {
+    try {
+      found.push(...childrenOf(pid));
+    } catch (error) {
+      if (pid === root || !(error instanceof FaultlineError && error.code === "NOT_FOUND")) throw error;
+    }
+  }
+  return found;
+}
+
+function seizeThread(pid: number, tid: number): Tracee | undefined {
+  try {
+    const filtered = parseFields(readProc(pid, `task/${tid}/status`)).get("Seccomp") !== "0";
+    // The agent's calls must not be judged by the program's own filters.
+    return Tracee.seize(pid, tid, filtered ? ptraceOption.suspendSeccomp : 0);
+  } catch (error) {
+    if (error instanceof FaultlineError && error.code === "NOT_FOUND") return undefined; // ended meanwhile
+    throw error;
+  }
+}

@@ -1,0 +1,215 @@
+// Reads and parses /proc of one task: stat, status, maps, fdinfo and their kin. Facts only (proc(5)); no decisions.
+import { lstatSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { FaultlineError } from "../errors";
+
+/** Reads a file of /proc/PID, or throws NOT_FOUND / PERMISSION / SYSTEM naming it. */
+export function readProc(pid: number, name: string): string {
+  return readProcBytes(pid, name).toString("latin1");
+}
+
+export function readProcBytes(pid: number, name: string): Buffer {
+  const file = `/proc/${pid}/${name}`;
+  try {
+    return readFileSync(file);
+  } catch (cause) {
+    throw procError(cause, file, pid);
+  }
+}
+
+export function listProc(pid: number, name: string): string[] {
+  const file = `/proc/${pid}/${name}`;
+  try {
+    return readdirSync(file);
+  } catch (cause) {
+    throw procError(cause, file, pid);
+  }
+}
+
+export function readProcLink(pid: number, name: string): string {
+  const file = `/proc/${pid}/${name}`;
+  try {
+    return readlinkSync(file);
+  } catch (cause) {
+    throw procError(cause, file, pid);
+  }
+}
+
+/** The permission bits of a magic link, which tell how the file was opened (proc_pid_fd(5), proc_pid_map_files(5)). */
+export function procLinkMode(pid: number, name: string): number {
+  const file = `/proc/${pid}/${name}`;
+  try {
+    return lstatSync(file).mode;
+  } catch (cause) {
+    throw procError(cause, file, pid);
+  }
+}
+
+function procError(cause: unknown, file: string, pid: number): FaultlineError {
+  const { code, errno } = cause as NodeJS.ErrnoException;
+  const gone = code === "ENOENT" || code === "ESRCH";
+  const refused = code === "EACCES" || code === "EPERM";
+  return new FaultlineError(gone ? "NOT_FOUND" : refused ? "PERMISSION" : "SYSTEM", "cannot read the task's state", {
+    file,
+    pid,
+    errno: errno === undefined ? undefined : Math.abs(errno),
+    advice: refused ? "run as root, or with CAP_SYS_PTRACE and CAP_CHECKPOINT_RESTORE" : undefined,
+    cause,
+  });
+}
+
+/** /proc/PID/stat: the fields that a dump needs, by the names of proc_pid_stat(5). */
+export interface TaskStat {
+  readonly pid: number;
+  readonly comm: string;
+  readonly state: string;
+  readonly ppid: number;
+  readonly pgrp: number;
+  readonly session: number;
+  readonly tty: number;
+  readonly flags: number;
+  readonly startTime: bigint;
+  readonly startCode: bigint;
+  readonly endCode: bigint;
+  readonly startStack: bigint;
+  readonly realtimePriority: number;
+  readonly policy: number;
+  readonly startData: bigint;
+  readonly endData: bigint;
+  readonly startBrk: bigint;
+  readonly argStart: bigint;
+  readonly argEnd: bigint;
+  readonly envStart: bigint;
+  readonly envEnd: bigint;
+  readonly exitCode: number;
+}
+
+/** Parses a stat line. The command may hold spaces and parentheses, so the last ")" ends it. */
+export function parseStat(text: string): TaskStat {
+  const open = text.indexOf("(");
+  const close = text.lastIndexOf(")");
+  const rest = text
+    .slice(close + 2)
+    .trim()
+    .split(" ");
+  // Field 3 (state) is rest[0].
+  const field = (number: number): string => rest[number - 3] ?? "0";
+  return {
+    pid: Number(text.slice(0, open)),
+    comm: text.slice(open + 1, close),
+    state: field(3),
+    ppid: Number(field(4)),
+    pgrp: Number(field(5)),
+    session: Number(field(6)),
+    tty: Number(field(7)),
+    flags: Number(field(9)),
+    startTime: BigInt(field(22)),
+    startCode: BigInt(field(26)),
+    endCode: BigInt(field(27)),
+    startStack: BigInt(field(28)),
+    realtimePriority: Number(field(40)),
+    policy: Number(field(41)),
+    startData: BigInt(field(45)),
+    endData: BigInt(field(46)),
+    startBrk: BigInt(field(47)),
+    argStart: BigInt(field(48)),
+    argEnd: BigInt(field(49)),
+    envStart: BigInt(field(50)),
+    envEnd: BigInt(field(51)),
+    exitCode: Number(field(52)),
+  };
+}
+
+export function readStat(pid: number): TaskStat {
+  return parseStat(readProc(pid, "stat"));
+}
+
+/** "Name:\tvalue" lines as a map: /proc/PID/status and /proc/PID/fdinfo/N (repeated names keep the first). */
+export function parseFields(text: string): Map<string, string> {
+  const fields = new Map<string, string>();
+  for (const line of text.split("\n")) {
+    const colon = line.indexOf(":");
+    if (colon > 0 && !fields.has(line.slice(0, colon))) fields.set(line.slice(0, colon), line.slice(colon + 1).trim());
+  }
+  return fields;
+}
+
+/** A hexadecimal mask of /proc/PID/status ("SigCgt" and the like). */
+export function statusMask(status: ReadonlyMap<string, string>, name: string): bigint {
+  return BigInt(`0x${status.get(name) ?? "0"}`);
+}
+
+/** One mapping of /proc/PID/smaps. Addresses and offset in bytes; the vsyscall page is above 2^53. */
+export interface Mapping {
+  readonly start: bigint;
+  readonly end: bigint;
+  readonly permissions: string;
+  readonly offset: number;
+  readonly device: string;
+  readonly inode: number;
+  readonly path: string;
+  /** Two-letter VmFlags. */
+  readonly flags: ReadonlySet<string>;
+  /** Resident pages, KiB. */
+  readonly residentKiB: number;
+}
+
+const mappingHeader = /^([0-9a-f]+)-([0-9a-f]+) (....) ([0-9a-f]+) ([0-9a-f]+:[0-9a-f]+) (\d+) *(.*)$/;
+
+/** Parses /proc/PID/smaps (or maps, whose mappings then have no flags). */
+export function parseMappings(text: string): Mapping[] {
+  const mappings: { -readonly [K in keyof Mapping]: Mapping[K] }[] = [];
+  for (const line of text.split("\n")) {
+    const header = mappingHeader.exec(line);
+    if (header !== null) {
+      mappings.push({
+        start: BigInt(`0x${header[1]}`),
+        end: BigInt(`0x${header[2]}`),
+        permissions: header[3] as string,
+        offset: Number.parseInt(header[4] as string, 16),
+        device: header[5] as string,
+        inode: Number(header[6]),
+        path: unescapePath(header[7] as string),
+        flags: new Set(),
+        residentKiB: 0,
+      });
+      continue;
+    }
+    const last = mappings.at(-1);
+    if (last === undefined) continue;
+    if (line.startsWith("VmFlags:")) last.flags = new Set(line.slice(8).trim().split(/\s+/));
+    else if (line.startsWith("Rss:")) last.residentKiB = Number.parseInt(line.slice(4), 10);
+  }
+  return mappings;
+}
+
+/** Undoes the kernel's escapes of newlines in paths ("\012"). Paths come as latin1, so that any bytes survive. */
+function unescapePath(path: string): string {
+  return path.replace(/\\012/g, "\n");
+}
+
+/** The text of /proc strings (latin1, byte for byte) as UTF-8, where it is that. */
+export function pathText(latin1: string): string {
+  return Buffer.from(latin1, "latin1").toString("utf8");
+}
+
+/** The pids of the children of every thread of a process (needs CONFIG_PROC_CHILDREN). Exact for stopped tasks. */
+export function childrenOf(pid: number): number[] {
+  const children: number[] = [];
+  for (const tid of listProc(pid, "task")) {
+    let text: string;
+    try {
+      text = readFileSync(`/proc/${pid}/task/${tid}/children`, "latin1");
+    } catch (cause) {
+      if ((cause as NodeJS.ErrnoException).code === "ENOENT" && tid !== String(pid)) continue; // the thread ended
+      throw procError(cause, `/proc/${pid}/task/${tid}/children`, pid);
+    }
+    children.push(...text.split(" ").filter(Boolean).map(Number));
+  }
+  return children;
+}
+
+export function threadsOf(pid: number): number[] {
+  return listProc(pid, "task")
+    .map(Number)
+    .sort((a, b) => (a === pid ? -1 : b === pid ? 1 : a - b));
+}

@@ -1,0 +1,165 @@
+// What each mapping of a dumped task is: its CRIU vma_entry and how its pages are dumped. Pure: mappings in, values out.
+// Facts: VmFlags of proc_pid_smaps(5), the status bits of CRIU's images.
+import { mapFlag, protection } from "./constants";
+import { type Mapping, pathText } from "./proc";
+
+/** vma_entry.status bits. */
+export const vmaStatus = {
+  regular: 1 << 0,
+  stack: 1 << 1,
+  vsyscall: 1 << 2,
+  vdso: 1 << 3,
+  heap: 1 << 5,
+  filePrivate: 1 << 6,
+  fileShared: 1 << 7,
+  anonymousShared: 1 << 8,
+  anonymousPrivate: 1 << 9,
+  sysvipc: 1 << 10,
+  vvar: 1 << 12,
+  memfd: 1 << 14,
+  guard: 1 << 16,
+} as const;
+
+export type VmaKind =
+  | "anonymous"
+  | "file-private"
+  | "file-shared"
+  /** MAP_SHARED | MAP_ANONYMOUS: a nameless shmem file, "/dev/zero (deleted)". */
+  | "shared-anonymous"
+  | "memfd"
+  | "sysv"
+  | "vdso"
+  | "vvar"
+  | "vsyscall";
+
+export interface Vma {
+  readonly kind: VmaKind;
+  /** Bytes. */
+  readonly start: bigint;
+  readonly end: bigint;
+  readonly protection: number;
+  /** mmap(2) flags as CRIU writes them. */
+  readonly flags: number;
+  readonly status: number;
+  /** Offset in the mapped file, bytes. */
+  readonly offset: number;
+  /** Bit n set: MADV_n is in force; 0 none. */
+  readonly advice: bigint;
+  /** Private to MAP_PRIVATE: the mapping itself, not the file. */
+  readonly isPrivate: boolean;
+  /** CRIU's can_be_lazy: private anonymous memory that is neither locked nor special. */
+  readonly lazy: boolean;
+  readonly mapping: Mapping;
+}
+
+/** MADV_* that VmFlags shows, by flag. */
+const adviceOf: Readonly<Record<string, number>> = { rr: 1, sr: 2, dc: 10, mg: 12, hg: 14, nh: 15, dd: 16, wf: 18 };
+
+const deletedSuffix = " (deleted)";
+
+export function isDeleted(mapping: Mapping): boolean {
+  return mapping.path.endsWith(deletedSuffix);
+}
+
+function kindOf(mapping: Mapping): VmaKind {
+  const { path, permissions } = mapping;
+  const shared = permissions[3] === "s";
+  if (path === "[vdso]") return "vdso";
+  if (path.startsWith("[vvar")) return "vvar";
+  if (path === "[vsyscall]") return "vsyscall";
+  if (path.startsWith("/dev/zero (deleted)") || path.startsWith("[anon_shmem:")) return "shared-anonymous";
+  if (path.startsWith("/memfd:")) return "memfd";
+  if (/^\/SYSV[0-9a-f]{8}/.test(path)) return "sysv";
+  if (path === "" || path.startsWith("[")) return "anonymous";
+  return shared ? "file-shared" : "file-private";
+}
+
+function statusOf(kind: VmaKind, mapping: Mapping, isPrivate: boolean): number {
+  const { regular } = vmaStatus;
+  switch (kind) {
+    case "vdso":
+      return regular | vmaStatus.vdso | vmaStatus.anonymousPrivate;
+    case "vvar":
+      return regular | vmaStatus.vvar | vmaStatus.anonymousPrivate;
+    case "vsyscall":
+      return vmaStatus.vsyscall | vmaStatus.anonymousPrivate;
+    case "shared-anonymous":
+      return regular | vmaStatus.anonymousShared;
+    case "memfd":
+      return regular | vmaStatus.memfd | (isPrivate ? vmaStatus.filePrivate : vmaStatus.fileShared);
+    case "sysv":
+      return regular | vmaStatus.sysvipc | vmaStatus.anonymousShared;
+    case "file-shared":
+      return regular | vmaStatus.fileShared;
+    case "file-private":
+      return regular | vmaStatus.filePrivate;
+    case "anonymous":
+      return regular | vmaStatus.anonymousPrivate | (mapping.path === "[heap]" ? vmaStatus.heap : 0);
+  }
+}
+
+function flagsOf(kind: VmaKind, mapping: Mapping, isPrivate: boolean): number {
+  let flags: number = isPrivate ? mapFlag.private : mapFlag.shared;
+  if (["anonymous", "shared-anonymous", "vdso", "vvar", "vsyscall", "sysv"].includes(kind)) flags |= mapFlag.anonymous;
+  if (mapping.flags.has("gd")) flags |= mapFlag.growsDown;
+  if (mapping.flags.has("lo")) flags |= mapFlag.locked;
+  if (mapping.flags.has("nr") && kind === "anonymous") flags |= mapFlag.noReserve;
+  if (mapping.flags.has("ht")) flags |= mapFlag.hugeTlb;
+  return flags;
+}
+
+function vmaOf(mapping: Mapping): Vma {
+  const kind = kindOf(mapping);
+  const [read, write, execute, share] = mapping.permissions;
+  const isPrivate = share !== "s";
+  const prot =
+    (read === "r" ? protection.read : 0) |
+    (write === "w" ? protection.write : 0) |
+    (execute === "x" ? protection.execute : 0);
+  let advice = 0n;
+  for (const [flag, bit] of Object.entries(adviceOf)) if (mapping.flags.has(flag)) advice |= 1n << BigInt(bit);
+  const flags = flagsOf(kind, mapping, isPrivate);
+  const lazy = kind === "anonymous" && isPrivate && (flags & (mapFlag.locked | mapFlag.hugeTlb)) === 0;
+  const hasOffset = kind !== "anonymous" && kind !== "vdso" && kind !== "vvar" && kind !== "vsyscall";
+  return {
+    kind,
+    start: mapping.start,
+    end: mapping.end,
+    protection: prot,
+    flags,
+    status: statusOf(kind, mapping, isPrivate),
+    offset: hasOffset ? mapping.offset : 0,
+    advice,
+    isPrivate,
+    lazy,
+    mapping,
+  };
+}
+
+/** Classifies all mappings of a task, in address order. Adjacent parts of the vvar area become one, as CRIU has it. */
+export function classifyMappings(mappings: readonly Mapping[]): Vma[] {
+  const vmas: Vma[] = [];
+  for (const mapping of mappings) {
+    const vma = vmaOf(mapping);
+    const last = vmas.at(-1);
+    if (vma.kind === "vvar" && last?.kind === "vvar" && last.end === vma.start) {
+      vmas[vmas.length - 1] = { ...last, end: vma.end };
+    } else {
+      vmas.push(vma);
+    }
+  }
+  return vmas;
+}
+
+/** Why a mapping cannot be dumped, or undefined. */
+export function mappingObstacle(mapping: Mapping): string | undefined {
+  const { flags, path } = mapping;
+  if (flags.has("um") || flags.has("uw") || flags.has("ui")) return "memory registered with a userfaultfd";
+  if (flags.has("ht")) return "huge page memory (hugetlbfs)";
+  if (flags.has("ss")) return "a shadow stack";
+  if (flags.has("io") || flags.has("pf")) return `device memory ${pathText(path)}`;
+  if (path.startsWith("anon_inode:") || path.startsWith("/anon_hugepage")) return `a mapping of ${pathText(path)}`;
+  if (path.startsWith("/[aio]")) return "an AIO ring (io_setup)";
+  if (path === "[uprobes]") return "uprobes are planted in it";
+  return undefined;
+}
