@@ -20,9 +20,20 @@ function compileSchema() {
   return nested;
 }
 
+/** What schema.json holds: each message as a text of its own, since a command needs few of them and parsing costs its start. */
+function splitSchema(nested) {
+  const messages = {};
+  const enums = {};
+  for (const [name, entry] of Object.entries(nested)) {
+    if (entry.values !== undefined) enums[name] = entry.values;
+    else if (entry.fields !== undefined) messages[name] = JSON.stringify(entry);
+  }
+  return { messages, enums };
+}
+
 module.exports = { compileSchema };
 
 if (require.main === module) {
   mkdirSync(join(root, "dist", "images"), { recursive: true });
-  writeFileSync(join(root, "dist", "images", "schema.json"), JSON.stringify(compileSchema()));
+  writeFileSync(join(root, "dist", "images", "schema.json"), JSON.stringify(splitSchema(compileSchema())));
 }

@@ -3,7 +3,7 @@
 import { FaultlineError } from "../errors";
 import type { Json, JsonObject } from "./exactJson";
 import { formats, type ImageFormat, type ImageKind, isImageKind } from "./formats";
-import { encodeImage, type Image, type RecordInit } from "./framing";
+import { decodeImage, encodeImage, type Image, type RecordInit } from "./framing";
 import { type AnyMessage, type UnknownField, unknownFields } from "./message";
 import type { GhostChunkEntry, IpcMsg } from "./messages";
 import type { Payload } from "./payload";
@@ -74,7 +74,10 @@ export function jsonToImage(json: Json, file: string): Buffer {
     format.payload === "ghost" ? reader.ghost(entries) : entries.map((entry) => reader.record(format, entry));
   if (format.count === "one" && records.length !== 1) throw reader.wrong(`a ${kind} image has one entry`);
   try {
-    return encodeImage(kind as ImageKind, records as RecordInit<never>[], { head: head as never });
+    const bytes = encodeImage(kind as ImageKind, records as RecordInit<never>[], { head: head as never });
+    // Unknown fields are bytes that nothing has looked at yet.
+    decodeImage(bytes, file);
+    return bytes;
   } catch (cause) {
     if (cause instanceof TypeError) throw reader.wrong(cause.message, cause);
     throw cause;

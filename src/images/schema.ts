@@ -62,21 +62,26 @@ interface FieldJson {
   readonly rule?: "required" | "repeated";
   readonly options?: Readonly<Record<string, string | boolean>>;
 }
-interface EntryJson {
-  readonly fields?: Readonly<Record<string, FieldJson>>;
-  readonly values?: Readonly<Record<string, number>>;
-  readonly nested?: Readonly<Record<string, EntryJson>>;
+interface MessageJson {
+  readonly fields: Readonly<Record<string, FieldJson>>;
+  readonly nested?: Readonly<Record<string, { readonly values?: EnumJson }>>;
+}
+type EnumJson = Readonly<Record<string, number>>;
+interface SchemaJson {
+  /** Each message as a JSON text of its own. */
+  readonly messages: Readonly<Record<string, string>>;
+  readonly enums: Readonly<Record<string, EnumJson>>;
 }
 
 /** Written by scripts/build-schema.js: <package>/dist/images/schema.json. */
 const schemaPath = join(__dirname, "..", "..", "images", "schema.json");
 
-let schema: Readonly<Record<string, EntryJson>> | undefined;
+let loaded: SchemaJson | undefined;
 const built = new Map<string, MessageType>();
 
-function entries(): Readonly<Record<string, EntryJson>> {
-  schema ??= JSON.parse(readFileSync(schemaPath, "utf8")) as Record<string, EntryJson>;
-  return schema;
+function schema(): SchemaJson {
+  loaded ??= JSON.parse(readFileSync(schemaPath, "utf8")) as SchemaJson;
+  return loaded;
 }
 
 /** The descriptor of one message. */
@@ -87,8 +92,9 @@ export function messageType(name: MessageName): MessageType {
 function typeNamed(name: string): MessageType {
   const known = built.get(name);
   if (known !== undefined) return known;
-  const entry = entries()[name];
-  if (entry?.fields === undefined) throw new Error(`images/*.proto has no message ${name}`);
+  const text = schema().messages[name];
+  if (text === undefined) throw new Error(`images/*.proto has no message ${name}`);
+  const entry = JSON.parse(text) as MessageJson;
   const fields = Object.entries(entry.fields)
     .map(([field, json]) => fieldType(field, json, entry))
     .sort((a, b) => a.number - b.number);
@@ -111,9 +117,9 @@ const scalarKinds: ReadonlySet<string> = new Set<ScalarKind>([
   "bytes",
 ]);
 
-function fieldType(name: string, json: FieldJson, owner: EntryJson): FieldType {
+function fieldType(name: string, json: FieldJson, owner: MessageJson): FieldType {
   const options = json.options ?? {};
-  const values = owner.nested?.[json.type]?.values ?? entries()[json.type]?.values;
+  const values = owner.nested?.[json.type]?.values ?? schema().enums[json.type];
   const kind = scalarKinds.has(json.type) ? (json.type as ScalarKind) : values !== undefined ? "enum" : "message";
   return {
     name,

@@ -83,6 +83,18 @@ function hasPadding(image: Image): boolean {
   });
 }
 
+/** Damaged JSON becomes an image or a typed error, never anything else. */
+function checkJson(image: Image, random: Random): void {
+  const text = formatJson(imageToJson(image, { pretty: random.below(2) === 0, payload: true }), 0);
+  const damaged = mutate(Buffer.from(text), random, Buffer.from(text)).toString("latin1");
+  try {
+    decodeImage(jsonToImage(parseJson(damaged, "json"), "json"), "json");
+  } catch (error) {
+    assert.ok(error instanceof FaultlineError, `not a typed error: ${(error as Error).stack}`);
+    assert.equal(error.details.file, "json");
+  }
+}
+
 /** The typed arrays must say what the general codec says of the same bytes. */
 function checkPagemap(pagemap: Pagemap, bytes: Buffer): void {
   const image = decodeImage(bytes, "damaged.img") as Image<"PAGEMAP">;
@@ -119,6 +131,7 @@ function fuzz(task: FuzzTask): FuzzReport {
       else {
         decoded += 1;
         if (index % 4 === 0) checkImage(image, index % 16 === 0);
+        if (index % 32 === 1) checkJson(image, random);
       }
       if (image?.kind !== "PAGEMAP" && imageName(sample.name)?.kind !== "PAGEMAP") continue;
       const pagemap = attempt(bytes, () => decodePagemap(bytes, "damaged.img"));
