@@ -1,15 +1,18 @@
 // Core files: the real gdb on a task that the real CRIU dumped, and the file's own structure.
 import assert from "node:assert/strict";
-import { readFileSync, statSync } from "node:fs";
+import { cpSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { test } from "node:test";
+import { decodeImageOf, encodeImage } from "../../src/images/framing";
 import { Checkpoint } from "../../src/inspect/checkpoint";
 import { writeCoreFile } from "../../src/inspect/coreFile";
 import { coreHead, registerNames } from "../../src/inspect/elfCore";
+import { taskMappings } from "../../src/inspect/mappings";
 import { threadRegisters } from "../../src/inspect/registers";
 import { criuDump, runCommand } from "../support/criu";
 import { compileProgram, withProgram } from "../support/program";
 import { withTempDir } from "../support/tempdir";
-import { fixtureImages, packedCopy } from "./fixtures";
+import { type CritVma, critEntries, critRuns, fixtureImages, fixtureNames, packedCopy } from "./fixtures";
 
 /** Runs gdb without any user's settings; gives the output of each command, in order. */
 async function gdb(executable: string, core: string, commands: readonly string[]): Promise<string[]> {
@@ -96,6 +99,87 @@ test("a core of redis is mostly holes where the memory is, and its notes carry e
         assert.equal(notes[at]!.readBigUInt64LE(112 + index * 8), thread.registers[name]);
       });
     });
+  });
+});
+
+interface Load {
+  readonly start: number;
+  readonly offset: number;
+  readonly fileBytes: number;
+  readonly memoryBytes: number;
+}
+
+/** All PT_LOADs of a core file, in order. */
+function loads(bytes: Buffer): Load[] {
+  const number = (at: number) => Number(bytes.readBigUInt64LE(at));
+  const headers = Array.from({ length: bytes.readUInt16LE(56) }, (_, index) => 64 + index * 56);
+  return headers
+    .filter((at) => bytes.readUInt32LE(at) === 1)
+    .map((at) => ({
+      start: number(at + 16),
+      offset: number(at + 8),
+      fileBytes: number(at + 32),
+      memoryBytes: number(at + 40),
+    }));
+}
+
+for (const name of fixtureNames) {
+  test(`the core of ${name} has every stored page at its address, and every mapping once`, async () => {
+    await withTempDir("core", (dir) => {
+      using checkpoint = Checkpoint.open(fixtureImages(name));
+      for (const { pid, dead } of checkpoint.tasks) {
+        if (dead) continue;
+        const file = dir.join(`core.${pid}`);
+        writeCoreFile(checkpoint, pid, file);
+        const core = readFileSync(file);
+        const segments = loads(core);
+        const { pagesId, runs } = critRuns(name, `pagemap-${pid}.img`);
+        const pages = readFileSync(join(fixtureImages(name), `pages-${pagesId}.img`));
+        for (const run of runs) {
+          for (let page = 0; page < run.nr_pages; page++) {
+            const address = Number(BigInt(run.vaddr)) + page * 4096;
+            const segment = segments.find(({ start, fileBytes }) => address >= start && address < start + fileBytes)!;
+            const at = segment.offset + address - segment.start;
+            const raw = (run.filePage + page) * 4096;
+            assert.equal(core.compare(pages, raw, raw + 4096, at, at + 4096), 0, `0x${address.toString(16)}`);
+          }
+        }
+        const [mm] = critEntries<{ vmas: CritVma[] }>(name, `mm-${pid}.img`);
+        for (const vma of mm!.vmas.filter(({ status }) => !/VVAR|VSYSCALL/.test(status))) {
+          const [start, end] = [Number(BigInt(vma.start)), Number(BigInt(vma.end))];
+          const within = segments.filter((segment) => segment.start >= start && segment.start < end);
+          let next = start;
+          for (const segment of within) {
+            assert.equal(segment.start, next);
+            next += segment.memoryBytes;
+          }
+          assert.equal(next, end);
+        }
+      }
+    });
+  });
+}
+
+test("pages that a lazy dump left at its source are in no segment of the core, and maps calls them absent", async () => {
+  await withTempDir("core", (dir) => {
+    const images = dir.join("images");
+    cpSync(fixtureImages("redis"), images, { recursive: true });
+    const pagemap = join(images, "pagemap-15853.img");
+    const image = decodeImageOf("PAGEMAP", readFileSync(pagemap), pagemap);
+    // The last run loses its bytes: nothing after it moves.
+    const last = image.records.at(-1)!.message;
+    const records = [...image.records.slice(0, -1), { message: { ...last, flags: 2 } }];
+    rmSync(pagemap);
+    writeFileSync(pagemap, encodeImage("PAGEMAP", records, { head: image.head }));
+    using checkpoint = Checkpoint.open(images);
+    const summary = writeCoreFile(checkpoint, 15853, dir.join("core"));
+    assert.equal(summary.absentPages, Number(last.nr_pages));
+    const [start, end] = [Number(last.vaddr), Number(last.vaddr) + Number(last.nr_pages) * 4096];
+    for (const segment of loads(readFileSync(dir.join("core")))) {
+      assert.ok(segment.start + segment.memoryBytes <= start || segment.start >= end);
+    }
+    const mapping = taskMappings(checkpoint, 15853).mappings.find((each) => each.end > start && each.start <= start)!;
+    assert.equal(mapping.statistics.absent, Number(last.nr_pages));
   });
 });
 
