@@ -1,6 +1,6 @@
 // The picture of a mapping's pages as SVG: along the address range, how full each stretch is, of what kind, and whether it
-// can be restored lazily. Not for what is around it: htmlReport.ts.
-import { escapeHtml, Html } from "./html";
+// can be restored lazily; with the other small parts that sections share. Not for what is around it: htmlSpaces.ts.
+import { escapeHtml, Html, html } from "./html";
 import { cellKinds, cellWidth, type PagePicture } from "./report";
 
 const cellPx = 5;
@@ -61,4 +61,15 @@ export function shareBar(
       return `<span class="b-${kind}" style="flex-basis:${percent}%" title="${escapeHtml(title)}"></span>`;
     });
   return new Html(`<div class="share">${spans.join("")}</div>`);
+}
+
+export function legendItem(kind: string, text: string): Html {
+  return html`<span><i class="b-${kind}"></i>${text}</span>`;
+}
+
+/** The `count` items with most pages, still in their order. */
+export function largest<T>(items: readonly T[], count: number, pagesOf: (item: T) => number): readonly T[] {
+  if (items.length <= count) return items;
+  const kept = new Set([...items].sort((a, b) => pagesOf(b) - pagesOf(a)).slice(0, count));
+  return items.filter((item) => kept.has(item));
 }
