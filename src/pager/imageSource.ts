@@ -5,7 +5,8 @@ import type { PageIndex } from "../images/pageIndex";
 import type { PageRun, PageSource } from "./pageSource";
 import type { SourceName } from "./requests";
 
-class IndexSource implements PageSource {
+/** The pages of one index. */
+export class IndexSource implements PageSource {
   constructor(private readonly index: PageIndex) {}
 
   locate(imagePage: number): PageRun | undefined {

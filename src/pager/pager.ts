@@ -363,10 +363,11 @@ export class Pager implements PolicyActions {
     const { session } = context;
     const most = nowUs - this.lastFaultUs < DRAIN_BUSY_US ? DRAIN_STEP_PAGES_BUSY : DRAIN_STEP_PAGES;
     const drains = this.drains(context) && nowUs >= this.drainReadyUs;
+    // What surrounds a fault counts as on demand only where nothing else would bring it.
+    session.draining = drains;
     try {
       let progress = surroundingsStep(context, DRAIN_STEP_PAGES_BUSY, drains);
       if (progress === undefined && drains) {
-        session.draining = true;
         progress = drainStep(context, most);
         this.payDrain(progress.pageCount, nowUs);
       }

@@ -13,6 +13,7 @@ import { Pager, type PagerHooks } from "./pager";
 import type { Command, ErrorData, Reply } from "./pagerThread";
 import type { ContextRequest, PagerOptions } from "./requests";
 import { Trace } from "./trace";
+import { WarmUp } from "./warmUp";
 import { WatchdogLink } from "./watchdog";
 
 const port = parentPort!;
@@ -121,7 +122,18 @@ function executeAll(): boolean {
   return true;
 }
 
+/** Until the first context comes. */
+function warmUp(): boolean {
+  const made = new WarmUp();
+  let goOn = true;
+  while (goOn && !pager.busy && made.step()) {
+    if (pager.step(0).control) goOn = executeAll();
+  }
+  return goOn;
+}
+
 function serve(): void {
+  if (!warmUp()) return;
   for (;;) {
     const { control } = pager.step();
     if (control && !executeAll()) return;
