@@ -53,3 +53,5 @@ export const PROBE_US = 1_000_000;
 export const PAGER_SLEEP_US = 1_000_000;
 /** Reports of ended sessions that a pager keeps. */
 export const ENDED_SESSIONS_MAX = 100;
+/** Nice value of the pager thread, where it may choose. */
+export const PAGER_NICE = -10;

@@ -10,7 +10,7 @@ import { Pager } from "./pager";
 import { defaultPagerOptions } from "./requests";
 
 /** After so many faults V8 has compiled what there is to compile. */
-const FAULTS = 6000;
+const FAULTS = 4000;
 const FAULTS_IN_STEP = 25;
 const PAGES = 4096;
 const FIRST_PAGE = 0x10000;

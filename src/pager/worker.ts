@@ -1,8 +1,10 @@
 // The pager's thread: a pager on the real kernel, the image directories it serves from, and the commands of the thread
 // that started it. It never returns to Node's event loop while it serves: commands are fetched when the wait says so.
+import { setPriority } from "node:os";
 import { parentPort, receiveMessageOnPort, workerData } from "node:worker_threads";
 import { FaultlineError } from "../errors";
 import { ImageDirectory } from "../images/directory";
+import { PAGER_NICE } from "../limits";
 import { native } from "../native";
 import { Space } from "../space/space";
 import { KernelUffd } from "../uffd/kernelUffd";
@@ -140,7 +142,17 @@ function serve(): void {
   }
 }
 
+/** Threads wait on this one: it goes before others where the system allows (of a thread, in Linux: setpriority(2)). */
+function raisePriority(): void {
+  try {
+    setPriority(PAGER_NICE);
+  } catch {
+    // Without CAP_SYS_NICE it stays as it is.
+  }
+}
+
 function main(): void {
+  raisePriority();
   send({ kind: "ready", control: waiter.controlDescriptor });
   try {
     serve();

@@ -77,6 +77,8 @@ async function measure(subject: Subject, dir: string, program: Program): Promise
   const exited = new Promise<void>((done) => child.once("exit", () => done()));
   const watch = new Watch(child.pid!);
   await waitFor("the daemon to listen", () => existsSync(join(dir, "lazy-pages.socket")));
+  // Both have settled: neither is measured while it starts.
+  await sleep(400);
   const start = performance.now();
   await criuRestore(dir, [], true);
   const restored = performance.now();
