@@ -10,6 +10,7 @@ import { defaultPagerOptions } from "./requests";
 
 /** To the worker. `id` is answered by a Reply of the same id. */
 export type Command =
+  | { readonly id: number; readonly kind: "prepare"; readonly imagesDir: string }
   | { readonly id: number; readonly kind: "openSession"; readonly request: SessionRequest }
   | { readonly id: number; readonly kind: "addContext"; readonly request: ContextRequest }
   | { readonly id: number; readonly kind: "startDrain"; readonly sessionId: number }
@@ -73,6 +74,11 @@ export class PagerThread {
       });
       thread.waiting.set(0, { resolve: () => resolve(thread), reject });
     });
+  }
+
+  /** Reads ahead what the sessions of a directory will need, and keeps it until the thread ends. */
+  async prepare(imagesDir: string): Promise<void> {
+    await this.ask({ id: this.nextId++, kind: "prepare", imagesDir });
   }
 
   /** Opens the image directory for a restore. Contexts are added to it by its number. */

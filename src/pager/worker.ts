@@ -3,14 +3,13 @@
 import { setPriority } from "node:os";
 import { parentPort, receiveMessageOnPort, workerData } from "node:worker_threads";
 import { FaultlineError } from "../errors";
-import { ImageDirectory } from "../images/directory";
 import { PAGER_NICE } from "../limits";
 import { native } from "../native";
 import { Space } from "../space/space";
 import { KernelUffd } from "../uffd/kernelUffd";
 import { KernelWaiter } from "../uffd/kernelWaiter";
-import { criuLayout } from "./criuLayout";
 import { openSource } from "./imageSource";
+import { OpenImages } from "./openImages";
 import { Pager, type PagerHooks } from "./pager";
 import type { Command, ErrorData, Reply } from "./pagerThread";
 import type { ContextRequest, PagerOptions } from "./requests";
@@ -23,7 +22,7 @@ const options = workerData as PagerOptions;
 const waiter = new KernelWaiter(options.spinUs);
 const trace = options.traceFile === undefined ? undefined : new Trace(options.traceFile, waiter.nowUs());
 const watchdog = options.watchdogSocket === undefined ? undefined : new WatchdogLink(options.watchdogSocket);
-const directories = new Map<number, ImageDirectory>();
+const images = new OpenImages();
 
 function send(reply: Reply): void {
   port.postMessage(reply);
@@ -34,8 +33,7 @@ function hooks(): PagerHooks {
     forked: ({ uffd }) => watchdog?.add(uffd.id, uffd.id, 0),
     contextEnded: ({ uffd }) => watchdog?.drop(uffd.id),
     sessionDone(report) {
-      directories.get(report.sessionId)?.close();
-      directories.delete(report.sessionId);
+      images.closeSession(report.sessionId);
       trace?.flush();
       send({ kind: "sessionDone", report });
     },
@@ -49,13 +47,12 @@ const pager = new Pager(waiter, options, hooks(), (pidfd) => {
 });
 
 function addContext(request: ContextRequest): void {
-  const directory = directories.get(request.sessionId);
   try {
-    if (directory === undefined) throw new FaultlineError("IMAGE_MISSING", "the session has no image directory");
+    const directory = images.directory(request.sessionId);
     const { imagePid, pid, pidfd, sessionId } = request;
     const names = request.sources ?? [{ kind: "task" as const, id: imagePid }];
     const sources = names.map((name) => openSource(directory, name));
-    const space = Space.from(request.layout ?? criuLayout(directory, imagePid));
+    const space = Space.from(request.layout ?? images.layout(sessionId, imagePid));
     const uffd = KernelUffd.adopt(request.uffd);
     pager.addContext(sessionId, { uffd, space, sources, imagePid, pid, pidfd });
   } catch (error) {
@@ -80,9 +77,12 @@ function execute(command: Command): boolean {
       const { sessionId, imagesDir } = command.request;
       // The session first: where the directory cannot be opened, closeSession still has something to end.
       pager.openSession(sessionId, imagesDir);
-      directories.set(sessionId, ImageDirectory.open(imagesDir));
+      images.openSession(sessionId, imagesDir);
       break;
     }
+    case "prepare":
+      images.prepare(command.imagesDir);
+      break;
     case "addContext":
       addContext(command.request);
       break;
@@ -162,7 +162,7 @@ function main(): void {
     throw error;
   }
   trace?.close();
-  for (const directory of directories.values()) directory.close();
+  images.close();
   // The control descriptor stays open: the starting thread may be about to signal it.
   port.close();
 }

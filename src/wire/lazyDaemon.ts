@@ -42,6 +42,7 @@ export class LazyDaemon {
   static async start(options: LazyDaemonOptions): Promise<LazyDaemon> {
     const thread = await PagerThread.start(options.pager);
     try {
+      await thread.prepare(options.imagesDir);
       let daemon: LazyDaemon | undefined;
       const socket = LazySocket.listen({
         workDir: options.workDir,
