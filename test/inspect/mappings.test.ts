@@ -1,8 +1,9 @@
 // Mappings of the fixtures against crit's decoding and the raw page files.
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { cpSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { decodeImageOf, encodeImage } from "../../src/images/framing";
 import { Checkpoint } from "../../src/inspect/checkpoint";
 import { taskMappings } from "../../src/inspect/mappings";
 import { mappingsText } from "../../src/inspect/textMaps";
@@ -130,3 +131,27 @@ for (const name of fixtureNames) {
     });
   });
 }
+
+test("pages of a parent directory are counted as its own, and read through the chain", async () => {
+  await withTempDir("maps", (dir) => {
+    const child = dir.join("child");
+    cpSync(fixtureImages("redis"), child, { recursive: true });
+    const file = join(child, "pagemap-15853.img");
+    const image = decodeImageOf("PAGEMAP", readFileSync(file), file);
+    const records = image.records.map((record) => ({ message: { ...record.message, flags: 1 } }));
+    rmSync(file);
+    writeFileSync(file, encodeImage("PAGEMAP", records, { head: image.head }));
+    rmSync(join(child, "pages-1.img"));
+    writeFileSync(join(child, "pages-1.img"), "");
+    symlinkSync(fixtureImages("redis"), join(child, "parent"));
+    using whole = Checkpoint.open(fixtureImages("redis"));
+    using incremental = Checkpoint.open(child);
+    const [left, right] = [taskMappings(whole, 15853), taskMappings(incremental, 15853)];
+    right.mappings.forEach((mapping, index) => {
+      const { statistics, zeroPages, entropy } = left.mappings[index]!;
+      assert.deepEqual([mapping.statistics.present, mapping.statistics.parent], [0, statistics.present]);
+      assert.deepEqual([mapping.zeroPages, mapping.entropy], [zeroPages, entropy]);
+    });
+    assert.match(mappingsText(right), /^total +64.9 MiB +· +· +420 KiB +7.1 MiB/m);
+  });
+});
