@@ -3,7 +3,7 @@
 import { ftruncateSync, writeSync } from "node:fs";
 import { FaultlineError } from "../errors";
 import type { TaskNode } from "../images/directory";
-import type { CoreEntry, MmEntry, VmaEntry } from "../images/messages";
+import { type CoreEntry, type MmEntry, UserX86RegsMode, type VmaEntry } from "../images/messages";
 import { PAGE_BYTES } from "../limits";
 import type { Checkpoint } from "./checkpoint";
 import { type CoreFileMapping, type CoreProcess, type CoreSegment, coreHead } from "./elfCore";
@@ -38,6 +38,12 @@ export function writeCoreFile(checkpoint: Checkpoint, pid: number, file: string)
   const memory = checkpoint.memory(pid);
   if (mm === undefined) {
     throw new FaultlineError("NOT_FOUND", "a dead task has no memory to write", { file: checkpoint.path, pid });
+  }
+  if (checkpoint.core(pid).thread_info?.gpregs.mode === UserX86RegsMode.COMPAT) {
+    throw new FaultlineError("IMAGE_UNSUPPORTED", "core files of 32-bit tasks are not written", {
+      file: checkpoint.path,
+      pid,
+    });
   }
   const threads = threadRegisters(checkpoint, pid);
   const { segments, absentPages } = planSegments(checkpoint, mm, memory);

@@ -1,8 +1,8 @@
 // Every task's open descriptors: what each is, who else holds the same open file, and who holds its other end.
-// Not for the words of one kind: openFile.ts.
+// Not for the words of one kind: describeFile.ts.
 import type { FileEntry } from "../images/messages";
 import type { Checkpoint } from "./checkpoint";
-import { describeFile, type OpenFile, type OpenFileTables } from "./openFile";
+import { describeFile, type OpenFile, type OpenFileTables } from "./describeFile";
 
 /** A descriptor of a task, by number. */
 export interface DescriptorPlace {

@@ -2,8 +2,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Checkpoint } from "../../src/inspect/checkpoint";
+import { addressText } from "../../src/inspect/describeFile";
 import { type Descriptor, taskDescriptors } from "../../src/inspect/descriptors";
-import { addressText } from "../../src/inspect/openFile";
 import { signalName } from "../../src/inspect/signals";
 import { critEntries, fixtureImages, fixtureNames } from "./fixtures";
 
