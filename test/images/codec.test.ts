@@ -268,6 +268,7 @@ test("damage is refused with file, record and offset", () => {
   refused("utsns_entry", "0aff", "IMAGE_TRUNCATED", 1); // a length without end
   refused("utsns_entry", "0aff7f", "IMAGE_TRUNCATED", 1); // longer than the message
   refused("fs_entry", "23", "IMAGE_CORRUPT", 0); // a group
+  refused("fs_entry", "080110020001", "IMAGE_CORRUPT", 4); // field number 0
   const deep = Array.from({ length: 300 }).reduce<Buffer>(
     (inner) => Buffer.concat([Buffer.from([0x0a, 0, 0x12, ...varint(inner.length)]), inner]),
     Buffer.from([0x0a, 0]),
