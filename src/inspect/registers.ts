@@ -3,12 +3,15 @@ import { FaultlineError } from "../errors";
 import type { ThreadInfoX86, UserX86FpregsEntry } from "../images/messages";
 import type { Checkpoint } from "./checkpoint";
 import { type FloatingState, type RegisterName, registerNames } from "./elfCore";
+import { describeVma } from "./mappings";
 
 export interface ThreadRegisters {
   readonly threadId: number;
   readonly name: string;
   readonly registers: Readonly<Record<RegisterName, bigint>>;
   readonly floating: FloatingState;
+  /** Where the thread is: "/usr/lib/libc.so.6+0x108f36", an offset in the file; undefined outside of any mapping. */
+  readonly location: string | undefined;
   /** Bit n-1 for signal n. */
   readonly blockedSignals: bigint;
 }
@@ -35,8 +38,17 @@ function oneThread(checkpoint: Checkpoint, pid: number, threadId: number): Threa
     name: core.thread_core?.comm ?? core.tc?.comm ?? "?",
     registers: generalRegisters(info),
     floating: floatingState(info.fpregs),
+    location: locationOf(checkpoint, pid, BigInt.asUintN(64, info.gpregs.ip)),
     blockedSignals: core.thread_core?.blk_sigset ?? core.tc?.blk_sigset ?? 0n,
   };
+}
+
+function locationOf(checkpoint: Checkpoint, pid: number, address: bigint): string | undefined {
+  const mm = checkpoint.mm(pid);
+  const vma = mm?.vmas.find(({ start, end }) => start <= address && address < end);
+  if (mm === undefined || vma === undefined) return undefined;
+  const name = describeVma(checkpoint, mm, vma, []).name;
+  return `${name === "" ? "anonymous memory" : name}+0x${(address - vma.start + vma.pgoff).toString(16)}`;
 }
 
 function generalRegisters(info: ThreadInfoX86): Record<RegisterName, bigint> {

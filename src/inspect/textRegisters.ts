@@ -58,7 +58,8 @@ function threadText(thread: ThreadRegisters, paint: Paint): string {
   }
   const blocked = signals(thread.blockedSignals);
   if (blocked.length > 0) lines.push(` blocked ${blocked.join(" ")}`);
-  return `${paint.strong(`${thread.threadId} ${safeText(thread.name)}`)}\n${lines.join("\n")}\n`;
+  const place = thread.location === undefined ? "" : ` at ${safeText(thread.location)}`;
+  return `${paint.strong(`${thread.threadId} ${safeText(thread.name)}`)}${place}\n${lines.join("\n")}\n`;
 }
 
 function field(label: string, value: bigint): string {

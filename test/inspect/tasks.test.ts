@@ -5,6 +5,7 @@ import { FaultlineError } from "../../src/errors";
 import { Checkpoint } from "../../src/inspect/checkpoint";
 import { threadRegisters } from "../../src/inspect/registers";
 import { environment, listTasks } from "../../src/inspect/tasks";
+import { registersText } from "../../src/inspect/textRegisters";
 import { tasksText } from "../../src/inspect/textTasks";
 import {
   type CritTask,
@@ -66,6 +67,17 @@ for (const name of fixtureNames) {
     }
   });
 }
+
+test("a thread's place is told as file and offset, where objdump finds it", () => {
+  using checkpoint = Checkpoint.open(fixtureImages("redis"));
+  const [leader] = threadRegisters(checkpoint, 15853);
+  // epoll_wait's return address in Debian 12's libc, behind its syscall instruction.
+  assert.equal(leader!.location, "/usr/lib/x86_64-linux-gnu/libc.so.6+0x108f36");
+  assert.match(
+    registersText([leader!]),
+    /^15853 redis-server at \/usr\/lib\/x86_64-linux-gnu\/libc\.so\.6\+0x108f36\n {5}rip 00007fa3a17adf36/,
+  );
+});
 
 test("the tree of patchwork shows a child, two threads and a zombie with its exit code", () => {
   using checkpoint = Checkpoint.open(fixtureImages("patchwork"));
