@@ -77,6 +77,8 @@ async function run(options: Options): Promise<void> {
   };
   const result = await restore(request);
   for (const signal of ["SIGINT", "SIGTERM"] as const) process.off(signal, stop);
+  // A signal that came too late to abort is the program's.
+  if (abort.signal.aborted && !detached) process.kill(result.pid, abort.signal.reason as NodeJS.Signals);
   announce(options, result);
   if (detached) await serveDetached(options, result);
   else process.exitCode = await serveForeground(options, result);

@@ -14,3 +14,11 @@ export { diffCheckpoints } from "./inspect/diff";
 export { taskMappings } from "./inspect/mappings";
 export { threadRegisters } from "./inspect/registers";
 export { environment, listTasks } from "./inspect/tasks";
+export type {
+  ExitStatus,
+  RestoreOptions,
+  RestoreProgress,
+  RestoreResult,
+  RestoreTimes,
+} from "./task/restore/restore";
+export { Restorer, restore } from "./task/restore/restore";

@@ -146,10 +146,11 @@ export const syscalls = {
   futex_waitv: 449,
 } as const;
 
+const syscallNames = new Map<number, string>(Object.entries(syscalls).map(([name, number]) => [number, name]));
+
 /** The name of a system call number, or "syscall N". */
 export function syscallName(number: number): string {
-  const found = Object.entries(syscalls).find(([, value]) => value === number);
-  return found === undefined ? `syscall ${number}` : found[0];
+  return syscallNames.get(number) ?? `syscall ${number}`;
 }
 
 /** ptrace(2) options and stops. */

@@ -1,0 +1,110 @@
+// Programs dumped by CRIU and restored by Faultline, lazily and eagerly; each checks itself afterwards.
+// Failures of a restore are in restoreFailures.test.ts, the plans in restorePlan.test.ts.
+import assert from "node:assert/strict";
+import { readdirSync } from "node:fs";
+import { test } from "node:test";
+import { Restorer } from "../../src/task/restore/restore";
+import { criuDump } from "../support/criu";
+import { type Program, withProgram } from "../support/program";
+import { TempDir, withTempDir } from "../support/tempdir";
+
+const lazyPrograms = [
+  "altstack",
+  "blocked_forever",
+  "blocked_more",
+  "brk",
+  "capabilities",
+  "copy_on_write",
+  "credentials_of_threads",
+  "directories",
+  "epolls",
+  "fifos",
+  "file_locks",
+  "file_mapping_private",
+  "file_mapping_shared",
+  "ghost_files",
+  "ghost_linked",
+  "guard_pages",
+  "heap",
+  "itimers",
+  "limits",
+  "mapped_deleted",
+  "memfds",
+  "pipes",
+  "posix_timers",
+  "registers",
+  "scheduling",
+  "seccomp",
+  "sessions",
+  "shared_anonymous",
+  "signal_actions",
+  "signalfds",
+  "signals_pending",
+  "stack_growth",
+  "stopped",
+  "tcp_listening",
+  "tls",
+  "tree",
+  "unix_named",
+  "unix_pairs",
+  "unix_passed",
+  "zombies",
+];
+const eagerPrograms = ["heap", "file_mapping_private", "guard_pages", "memfds", "shared_anonymous", "tls", "tree"];
+
+async function dumpWithCriu(program: Program, images: TempDir): Promise<void> {
+  await criuDump(program.pid, images.path, program.facts.options);
+  await program.gone();
+}
+
+for (const [mode, programs] of [
+  ["lazily", lazyPrograms],
+  ["eagerly", eagerPrograms],
+] as const) {
+  for (const name of programs) {
+    test(`${name}: dumped by CRIU, restored ${mode}, finds everything as it was`, async () => {
+      const restorer = new Restorer();
+      try {
+        await withProgram(name, async (program) => {
+          await withTempDir("restore", async (images) => {
+            await dumpWithCriu(program, images);
+            const result = await restorer.restore({ imagesDir: images.path, eager: mode === "eagerly" });
+            assert.equal(result.pid, program.pid);
+            program.go();
+            assert.equal(await program.verdict(), "PASS");
+            assert.deepEqual(await result.waitExit(), { kind: "exited", code: 0 });
+            const report = await result.pages;
+            assert.equal(report?.state, mode === "eagerly" ? undefined : "done", report?.error);
+          });
+        });
+      } finally {
+        await restorer.close();
+      }
+    });
+  }
+}
+
+test("a resident process restores 100 times without a leak of descriptors or processes", async () => {
+  const images = new TempDir("loop");
+  const restorer = new Restorer();
+  try {
+    await withProgram("heap", async (program) => {
+      await dumpWithCriu(program, images);
+      let before = 0;
+      for (let round = 0; round < 100; round++) {
+        const result = await restorer.restore({ imagesDir: images.path });
+        process.kill(result.pid, "SIGKILL");
+        assert.deepEqual(await result.waitExit(), { kind: "killed", signal: 9 });
+        const report = await result.pages;
+        assert.equal(report?.missingPages, 0);
+        // After a few rounds everything that is made once is made.
+        if (round === 5) before = readdirSync("/proc/self/fd").length;
+      }
+      assert.equal(readdirSync("/proc/self/fd").length, before);
+      assert.equal(readdirSync(`/proc/self/task/${process.pid}`).includes("children"), true);
+    });
+  } finally {
+    await restorer.close();
+    images[Symbol.dispose]();
+  }
+});

@@ -1,0 +1,165 @@
+// What goes wrong during a restore, on purpose: nothing half restored is left, the message says why, and a program never
+// reads zeros where it had data.
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { appendFileSync, cpSync, existsSync, readdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import { FaultlineError } from "../../src/errors";
+import { Restorer, restore } from "../../src/task/restore/restore";
+import { criuDump, runCommand } from "../support/criu";
+import { isGone, processStat } from "../support/processes";
+import { type Program, withProgram } from "../support/program";
+import { type TempDir, withTempDir } from "../support/tempdir";
+import { waitFor } from "../support/wait";
+
+const commandLine = join(__dirname, "..", "..", "..", "bin", "faultline");
+
+/** A program dumped and gone, its images in `dir`. */
+async function withDump(name: string, body: (program: Program, dir: TempDir) => Promise<void>): Promise<void> {
+  await withProgram(name, async (program) => {
+    await withTempDir("failure", async (dir) => {
+      await criuDump(program.pid, dir.path, program.facts.options);
+      await program.gone();
+      await body(program, dir);
+    });
+  });
+}
+
+function isError(code: string, ...words: string[]): (error: unknown) => boolean {
+  return (error) => {
+    assert.ok(error instanceof FaultlineError, String(error));
+    assert.equal(error.code, code, error.line());
+    for (const word of words) assert.ok(error.line().includes(word), `${error.line()} does not name ${word}`);
+    return true;
+  };
+}
+
+test("a pid that is taken is named, and nothing is made", async () => {
+  await withDump("tree", async (program, dir) => {
+    const restorer = new Restorer();
+    const other = program.tree().at(-1)!.pid;
+    const first = await restorer.restore({ imagesDir: dir.path, eager: true });
+    try {
+      await assert.rejects(restore({ imagesDir: dir.path }), isError("BUSY", String(program.pid), String(other)));
+      assert.ok(!isGone(program.pid));
+    } finally {
+      for (const pid of first.pids) process.kill(pid, "SIGKILL");
+      await first.waitExit();
+      await restorer.close();
+    }
+  });
+});
+
+test("every way of cutting an image short ends in a typed error and no process", async () => {
+  await withDump("heap", async (program, dir) => {
+    const names = readdirSync(dir.path).filter((name) => /^(core|mm|files|pagemap|pstree|fdinfo|pages)/.test(name));
+    assert.ok(names.length >= 7);
+    for (const name of names) {
+      await withTempDir("cut", async (cut) => {
+        cpSync(dir.path, cut.path, { recursive: true });
+        truncateSync(cut.join(name), Math.floor(readFileSync(cut.join(name)).length / 2));
+        await assert.rejects(restore({ imagesDir: cut.path, eager: true }), (error) => {
+          assert.ok(error instanceof FaultlineError, `${name}: ${error}`);
+          return true;
+        });
+        assert.ok(isGone(program.pid), `${name}: a process is left`);
+      });
+    }
+  });
+});
+
+test("what the image holds and cannot be restored is named before anything is made", async () => {
+  await withDump("netlink", async (program, dir) => {
+    await assert.rejects(restore({ imagesDir: dir.path }), isError("IMAGE_UNSUPPORTED", "NETLINKSK"));
+    assert.ok(isGone(program.pid));
+  });
+});
+
+test("a mapped file that changed since the dump is refused, unless forced", async () => {
+  await withDump("file_mapping_private", async (program, dir) => {
+    const mapped = "data";
+    appendFileSync(program.scratch.join(mapped), "x");
+    await assert.rejects(restore({ imagesDir: dir.path }), isError("CHANGED", mapped, "--force"));
+    assert.ok(isGone(program.pid));
+  });
+});
+
+test("an aborted restore ends what it made", async () => {
+  await withDump("heap", async (program, dir) => {
+    const abort = new AbortController();
+    const onProgress = (progress: { phase: string }): void => {
+      if (progress.phase === "built") abort.abort();
+    };
+    await assert.rejects(restore({ imagesDir: dir.path, signal: abort.signal, onProgress }), isError("ABORTED"));
+    assert.ok(isGone(program.pid));
+  });
+});
+
+test("without the privilege to choose a pid the error says which one is needed", async () => {
+  await withDump("heap", async (program, dir) => {
+    const drop = "--drop=cap_sys_admin,cap_checkpoint_restore";
+    const { status, output } = await runCommand("capsh", [drop, "--", "-c", `${commandLine} restore -D ${dir.path}`]);
+    assert.equal(status, 1, output);
+    assert.match(output, /CAP_CHECKPOINT_RESTORE/);
+    assert.ok(isGone(program.pid));
+  });
+});
+
+/** Restores in the foreground; resolves when the program runs. */
+async function startForeground(dir: TempDir, ...options: string[]): Promise<{ pid: number; exit: Promise<unknown[]> }> {
+  const args = ["restore", "-v", "-D", dir.path, ...options];
+  const child = spawn(commandLine, args, { stdio: ["ignore", "ignore", "pipe"] });
+  const exit = once(child, "exit");
+  let said = "";
+  child.stderr.on("data", (chunk: Buffer) => {
+    said += chunk.toString();
+  });
+  await waitFor("the restored program to run", () => {
+    if (child.exitCode !== null) throw new Error(said);
+    return said.includes("running as");
+  });
+  return { pid: child.pid as number, exit };
+}
+
+test("when the pager is killed with pages missing, the tree is ended and never reads zeros", async () => {
+  await withDump("heap", async (program, dir) => {
+    const pager = await startForeground(dir, "--stay-lazy");
+    process.kill(pager.pid, "SIGKILL");
+    await pager.exit;
+    await waitFor(
+      "the watchdog to end the program",
+      () => isGone(program.pid) || processStat(program.pid)?.state === "Z",
+    );
+    assert.ok(!existsSync(program.scratch.join("verdict")), "the program went on");
+  });
+});
+
+test("with --on-error wait a killed pager leaves the program parked, not with zeros", async () => {
+  await withDump("heap", async (program, dir) => {
+    const pager = await startForeground(dir, "--stay-lazy", "--on-error", "wait");
+    process.kill(pager.pid, "SIGKILL");
+    await pager.exit;
+    program.go();
+    assert.match(await program.verdict(1_000), /no verdict/);
+    process.kill(program.pid, "SIGKILL");
+  });
+});
+
+test("signals to a restore in the foreground go on to the program, whose end is its exit code", async () => {
+  await withDump("heap", async (program, dir) => {
+    const foreground = await startForeground(dir);
+    process.kill(foreground.pid, "SIGINT");
+    assert.deepEqual(await foreground.exit, [130, null]);
+    assert.ok(isGone(program.pid));
+  });
+});
+
+test("a file in the way of a pid file or an image directory that is none is told plainly", async () => {
+  await withTempDir("empty", async (dir) => {
+    await assert.rejects(restore({ imagesDir: dir.path }), isError("IMAGE_MISSING", "inventory.img"));
+    writeFileSync(dir.join("inventory.img"), "nonsense");
+    await assert.rejects(restore({ imagesDir: dir.path }), isError("IMAGE_CORRUPT", "inventory.img"));
+  });
+});
