@@ -1,18 +1,22 @@
 // Brings a planned tree up to the point where only letting go is left. Synchronous, as ptrace ties all of it to one
 // thread; on any failure everything made so far is ended before the error goes on.
-import { readFileSync } from "node:fs";
+import { closeSync, readFileSync } from "node:fs";
 import { checked } from "../../errors";
 import type { ImageDirectory } from "../../images/directory";
 import { native } from "../../native";
+import { syscalls } from "../constants";
 import type { Fill } from "./filePlan";
 import { sharedKey } from "./files/context";
+import type { ForeignFile } from "./files/tty";
 import { writeGhost, writeObject } from "./pages";
 import type { RestorePlan } from "./plan";
 import { finishTask, isStopped, letGo, letStop } from "./resume";
+import { Script } from "./script";
 import { buildProcess, buildSpace, buildThreads, type LazyTask, type TaskPages } from "./taskBuild";
 import { TreeBuild } from "./treeBuild";
 
 const openFilesLimit = 7;
+const closeOnExec = 0o2000000;
 
 export class Build {
   readonly tree: TreeBuild;
@@ -41,6 +45,7 @@ export class Build {
     this.#raiseFileLimit(root.pid);
     root.run(plan.files.objects);
     this.#fill();
+    for (const file of plan.files.foreign) this.#hand(file);
     root.run(plan.files.make);
     this.tree.createChildren();
     for (const task of plan.tree.tasks) {
@@ -88,6 +93,24 @@ export class Build {
     checked(native.prlimitSet(pid, openFilesLimit, hard, hard), "prlimit", "the limit on open files cannot be set", {
       pid,
     });
+  }
+
+  /** Opens a file here and lets the root's stub take it over (pidfd_getfd(2)). */
+  #hand(file: ForeignFile): void {
+    const { plan, rootPid } = this.tree;
+    const ours = file.open();
+    try {
+      const script = new Script();
+      const batch = script.room(5);
+      batch.call(syscalls.pidfd_open, [process.pid, 0]);
+      batch.call(syscalls.pidfd_getfd, [0, ours, 0], { purpose: "taking over a file" });
+      batch.call(syscalls.dup3, [1, plan.files.masters.of(file.key), closeOnExec]);
+      batch.call(syscalls.close, [1]);
+      batch.call(syscalls.close, [0]);
+      this.tree.host(rootPid).run(script);
+    } finally {
+      closeSync(ours);
+    }
   }
 
   /** Contents of objects that are made once for the whole tree, written through the root's descriptors. */

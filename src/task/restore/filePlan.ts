@@ -21,6 +21,7 @@ import { lockObstacle, takeLock } from "./files/lock";
 import { makeMemfd, makeMemfdInode, memfdKey, memfdObstacle, sealMemfd } from "./files/memfd";
 import { makePipe } from "./files/pipe";
 import { makeRegular, regularObstacle } from "./files/regular";
+import { type ForeignFile, makeTerminals } from "./files/tty";
 import { makeUnixSockets } from "./files/unix";
 import { Script } from "./script";
 import { makeShared, type SharedObject } from "./sharedMemory";
@@ -36,6 +37,8 @@ export interface FilePlan {
   /** Makes what has contents: memory files, deleted files, shared memory. Run in the root's stub before it forks. */
   readonly objects: Script;
   readonly fills: readonly Fill[];
+  /** Files that we open and the root's stub takes over, before `make`. */
+  readonly foreign: readonly ForeignFile[];
   /** Makes every open file at its master; after the fills. */
   readonly make: Script;
   /** What must wait until all mappings are made; run in the root. */
@@ -47,6 +50,13 @@ export interface FilePlan {
   mapped(vma: VmaEntry): number;
   /** The master of a shared memory object. */
   shared(id: number): number;
+}
+
+/** What the plan must know of the machine and of the caller's wishes. */
+export interface FileMachine {
+  readonly shellJob: boolean;
+  /** Whether nothing has that path now. */
+  isFree(path: string): boolean;
 }
 
 /** The ids of all files that tasks, mappings and descriptors in flight refer to. */
@@ -73,7 +83,7 @@ export function planFiles(
   tree: TreeImage,
   sharedObjects: readonly SharedObject[],
   problems: string[],
-  isFree: (path: string) => boolean,
+  machine: FileMachine,
 ): FilePlan {
   const numbers = tree.tasks.flatMap((task) => task.descriptors.map((descriptor) => descriptor.fd));
   const masters = new Masters(numbers);
@@ -81,7 +91,7 @@ export function planFiles(
   const make = new Script();
   const late = new Script();
   const fills: Fill[] = [];
-  const context: FileContext = { tree, script: make, masters, problems, isFree };
+  const context: FileContext = { tree, script: make, masters, problems, isFree: machine.isFree };
   const objectContext: FileContext = { ...context, script: objects };
   const files = [...usedFiles(tree)].flatMap((id) => {
     const file = tree.files.get(id);
@@ -99,6 +109,8 @@ export function planFiles(
   planPipes(context, files);
   const sockets = files.flatMap((file) => (file.usk === undefined ? [] : [file.usk]));
   makeUnixSockets(context, sockets);
+  const ttys = files.flatMap((file) => (file.tty === undefined ? [] : [file.tty]));
+  const foreign = makeTerminals(context, ttys, tree.ttyData, machine.shellJob);
   for (const object of sharedObjects) {
     makeShared(objectContext, object);
     if (object.eager) fills.push({ key: sharedKey(object.id), kind: "memory", shmid: object.id, bytes: object.bytes });
@@ -106,6 +118,7 @@ export function planFiles(
   return {
     objects,
     fills,
+    foreign,
     make,
     late,
     masters,
@@ -230,7 +243,7 @@ function makeFile(context: FileContext, file: FileEntry): void {
     const obstacle = inetObstacle(file.isk);
     if (obstacle !== undefined) refuse(obstacle);
     else makeInet(context, file.isk);
-  } else if (file.pipe === undefined && file.fifo === undefined && file.usk === undefined) {
+  } else if (![file.pipe, file.fifo, file.usk, file.tty].some((known) => known !== undefined)) {
     refuse(`descriptors of type ${typeName(file.type)}`);
   }
 }

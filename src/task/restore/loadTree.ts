@@ -21,6 +21,7 @@ export function loadTree(images: ImageDirectory): TreeImage {
     pipeContents: loadPipes(images),
     memfds: new Map(images.memoryFiles.map((message) => [Number(message.inode_id), message])),
     ttys: new Map(images.messages("TTY_INFO", "tty-info.img").map((message) => [message.id, message])),
+    ttyData: new Map(images.messages("TTY_DATA", "tty-data.img").map((message) => [message.tty_id, message.data])),
     packets: loadPackets(images),
     seccompFilters: images.messages("SECCOMP", "seccomp.img")[0]?.seccomp_filters ?? [],
     locks: images.messages("FILE_LOCKS", "filelocks.img"),

@@ -9,7 +9,7 @@ import { processProblems } from "./processPlan";
 import { findSharedObjects, type SharedObject } from "./sharedMemory";
 import { planSpace, type SpacePlan, type VdsoShape } from "./spacePlan";
 import { threadProblems } from "./threadPlan";
-import type { TreeImage } from "./treeImage";
+import { rootTask, type TreeImage } from "./treeImage";
 
 export interface RestorePlan {
   readonly tree: TreeImage;
@@ -40,9 +40,33 @@ export function ownVdsoShape(): VdsoShape {
   throw new FaultlineError("UNSUPPORTED", "this process has no vdso to compare with");
 }
 
-/** Throws IMAGE_UNSUPPORTED with everything that stands in the way, in one message. */
-export function planRestore(tree: TreeImage, vdso: VdsoShape = ownVdsoShape()): RestorePlan {
+export interface PlanOptions {
+  /** The tree may be part of a session outside of the image, and joins ours. */
+  readonly shellJob?: boolean | undefined;
+}
+
+/** Sessions and groups that nobody in the image can bring back. */
+function treeProblems(tree: TreeImage, shellJob: boolean): string[] {
+  const root = rootTask(tree);
+  const pids = new Set(tree.tasks.map((task) => task.pid));
   const problems: string[] = [];
+  if (root.session !== root.pid && !shellJob) {
+    problems.push(
+      `pid ${root.pid}: part of session ${root.session}, which is not in the image; say --shell-job to join ours`,
+    );
+  }
+  for (const task of tree.tasks) {
+    const ofShell = shellJob && (task.session === root.session || task.group === root.group);
+    if (!pids.has(task.session) && !ofShell) problems.push(`pid ${task.pid}: session ${task.session} has no leader`);
+    if (!pids.has(task.group) && !ofShell) problems.push(`pid ${task.pid}: group ${task.group} has no leader`);
+  }
+  return problems;
+}
+
+/** Throws IMAGE_UNSUPPORTED with everything that stands in the way, in one message. */
+export function planRestore(tree: TreeImage, options: PlanOptions = {}): RestorePlan {
+  const vdso = ownVdsoShape();
+  const problems: string[] = treeProblems(tree, options.shellJob === true);
   const spaces = new Map<number, SpacePlan>();
   for (const task of tree.tasks) {
     if (task.dead || task.mm === undefined) continue;
@@ -53,7 +77,10 @@ export function planRestore(tree: TreeImage, vdso: VdsoShape = ownVdsoShape()): 
     problems.push(...task.threads.flatMap((thread) => credentialProblems(thread, tree)));
   }
   const shared = findSharedObjects([...spaces.values()]);
-  const files = planFiles(tree, shared, problems, (path) => !existsSync(path));
+  const files = planFiles(tree, shared, problems, {
+    shellJob: options.shellJob === true,
+    isFree: (path) => !existsSync(path),
+  });
   if (problems.length > 0) {
     throw new FaultlineError("IMAGE_UNSUPPORTED", `cannot restore this image: ${problems.join("; ")}`);
   }

@@ -195,7 +195,7 @@ function prepare(options: RestoreOptions): Prepared {
   const images = ImageDirectory.open(options.imagesDir);
   try {
     const tree = loadTree(images);
-    const plan = planRestore(tree);
+    const plan = planRestore(tree, { shellJob: options.shellJob });
     checkFiles(tree, options.force === true);
     checkPidsFree(plan);
     const threads = tree.tasks.reduce((sum, task) => sum + task.threads.length, 0);

@@ -12,6 +12,7 @@ import type { AgentHost } from "./agentHost";
 import { cloneThread } from "./clone";
 import { credentialCalls, usesSeccomp } from "./credentialPlan";
 import { closeMasters, placeDescriptors, takeLocks } from "./filePlan";
+import { controlTerminals } from "./files/tty";
 import { countPages, lazyLayout, pageBytes, writePages } from "./pages";
 import { common, processCalls, timerCalls } from "./processPlan";
 import { Script } from "./script";
@@ -131,6 +132,7 @@ export function buildProcess(build: TreeBuild, task: TaskImage, lazy: boolean): 
   const host = build.host(task.pid);
   const script = new Script();
   if (lazy) script.room(1).call(syscalls.close, [0], { purpose: "closing the userfaultfd" });
+  controlTerminals(script, task, plan.tree.ttys.values());
   processCalls(script, task, plan.files);
   placeDescriptors(script, plan.files, task, plan.tree);
   closeMasters(script, plan.files);

@@ -99,7 +99,10 @@ export class TreeBuild {
   }
 
   #joinGroups(): void {
-    const tasks = this.plan.tree.tasks.filter((task) => task.session !== task.pid);
+    const root = rootTask(this.plan.tree);
+    // A shell job stays in our group, which is the terminal's foreground group now.
+    const isJob = (task: TaskImage): boolean => root.session !== root.pid && task.group === root.group;
+    const tasks = this.plan.tree.tasks.filter((task) => task.session !== task.pid && !isJob(task));
     const leaders = tasks.filter((task) => task.group === task.pid);
     const members = tasks.filter((task) => task.group !== task.pid && this.hosts.has(task.group));
     for (const task of [...leaders, ...members]) {

@@ -73,6 +73,8 @@ export interface TreeImage {
   readonly pipeContents: ReadonlyMap<number, PipeContent>;
   readonly memfds: ReadonlyMap<number, MemfdInodeEntry>;
   readonly ttys: ReadonlyMap<number, TtyInfoEntry>;
+  /** What waits unread in a terminal, by the terminal's id. */
+  readonly ttyData: ReadonlyMap<number, Uint8Array>;
   readonly packets: ReadonlyMap<number, readonly SocketPacket[]>;
   readonly seccompFilters: readonly SeccompFilter[];
   readonly locks: readonly FileLockEntry[];

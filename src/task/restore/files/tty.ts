@@ -1,0 +1,206 @@
+// Terminals: pairs inside the tree, with their numbers, settings and unread data, and the terminal of a shell job, which
+// becomes the one that we run on. Sessions get their controlling terminal when their leader has its descriptors.
+import { closeSync, constants, openSync, readFileSync } from "node:fs";
+import { isatty } from "node:tty";
+import { FaultlineError } from "../../../errors";
+import type { TermiosEntry, TtyFileEntry, TtyInfoEntry } from "../../../images/messages";
+import { TtyType } from "../../../images/messages";
+import type { Batch } from "../../batch";
+import { syscalls } from "../../constants";
+import type { Script } from "../script";
+import type { TaskImage } from "../treeImage";
+import { type FileContext, fileKey, openFlag, setOwner, setStatus, settle } from "./context";
+
+/** ioctl_tty(2). */
+const request = {
+  setTermios: 0x5402,
+  exclusive: 0x540c,
+  setControlling: 0x540e,
+  setGroup: 0x5410,
+  setWindow: 0x5414,
+  packet: 0x5420,
+  lock: 0x40045431,
+} as const;
+const ptmxDevice = 0x502;
+const controlCharacters = 19;
+const termiosBytes = 36;
+/** Pseudo-terminals that a machine has at most; the number wanted is reached by opening those before it. */
+const ptyMax = 4096;
+const fchown = 93;
+
+export interface TtyPlan {
+  /** Files that we open ourselves and hand to the root's stub; each names its master. */
+  readonly foreign: readonly ForeignFile[];
+}
+
+export interface ForeignFile {
+  readonly key: string;
+  open(): number;
+}
+
+const isMaster = (info: TtyInfoEntry): boolean => info.rdev === ptmxDevice;
+
+export function ttyObstacle(info: TtyInfoEntry | undefined, shellJob: boolean, paired: boolean): string | undefined {
+  if (info === undefined) return "a terminal without its description";
+  if (info.type === TtyType.PTY && info.pty !== undefined && paired) return undefined;
+  if (info.type === TtyType.EXT_TTY || (info.type === TtyType.PTY && !paired)) {
+    return shellJob ? undefined : "a terminal of a session outside of the image; say --shell-job where it is ours";
+  }
+  return `a terminal of type ${info.type}`;
+}
+
+/** Makes all terminals of the tree. `ttys` are the open files; `data` is what was unread, by tty id. */
+export function makeTerminals(
+  context: FileContext,
+  ttys: readonly TtyFileEntry[],
+  data: ReadonlyMap<number, Uint8Array>,
+  shellJob: boolean,
+): ForeignFile[] {
+  const foreign: ForeignFile[] = [];
+  const infoOf = (tty: TtyFileEntry): TtyInfoEntry | undefined => context.tree.ttys.get(tty.tty_info_id);
+  const masters = ttys.filter((tty) => {
+    const info = infoOf(tty);
+    return info !== undefined && isMaster(info);
+  });
+  const paired = new Set(masters.map((tty) => infoOf(tty)?.pty?.index));
+  for (const tty of ttys) {
+    const info = infoOf(tty);
+    const obstacle = ttyObstacle(info, shellJob, paired.has(info?.pty?.index));
+    if (obstacle !== undefined) context.problems.push(`file ${tty.id}: ${obstacle}`);
+  }
+  for (const tty of masters) foreign.push(makeMaster(context, tty, infoOf(tty) as TtyInfoEntry));
+  for (const tty of ttys) {
+    const info = infoOf(tty);
+    if (info === undefined || isMaster(info)) continue;
+    if (paired.has(info.pty?.index)) openSlave(context, tty, info);
+    else foreign.push(ownTerminal(context, tty));
+  }
+  for (const tty of masters) configure(context, tty, ttys, data);
+  return foreign;
+}
+
+function makeMaster(context: FileContext, tty: TtyFileEntry, info: TtyInfoEntry): ForeignFile {
+  const descriptor = context.masters.of(fileKey(tty.id));
+  const batch = context.script.room(6, 96);
+  const unlocked = batch.place(new Uint8Array(new Int32Array([info.locked ? 1 : 0]).buffer));
+  batch.call(syscalls.ioctl, [descriptor, request.lock, unlocked]);
+  setStatus(batch, descriptor, tty.flags);
+  setOwner(batch, descriptor, tty.fown);
+  return { key: fileKey(tty.id), open: () => openPtmx(info.pty?.index ?? -1) };
+}
+
+/** The kernel gives the lowest free number: those before it are taken until ours comes. */
+function openPtmx(index: number): number {
+  const held: number[] = [];
+  try {
+    for (;;) {
+      const fd = openSync("/dev/ptmx", constants.O_RDWR | constants.O_NOCTTY);
+      const got = Number(/^tty-index:\s*(\d+)/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, "latin1"))?.[1] ?? -1);
+      if (got === index) return fd;
+      held.push(fd);
+      if (got > index || held.length > ptyMax) {
+        throw new FaultlineError("BUSY", `the pseudo-terminal /dev/pts/${index} is taken`, {
+          advice: "end what uses it, see `fuser /dev/pts/N`",
+        });
+      }
+    }
+  } finally {
+    for (const fd of held) closeSync(fd);
+  }
+}
+
+function openSlave(context: FileContext, tty: TtyFileEntry, info: TtyInfoEntry): void {
+  const batch = context.script.room(6, 96);
+  const flags = (tty.flags & (openFlag.accessMode | openFlag.nonBlock)) | openFlag.noTerminal | openFlag.closeOnExec;
+  batch.call(syscalls.openat, [-100, batch.text(`/dev/pts/${info.pty?.index}`), flags]);
+  setOwner(batch, 0, tty.fown);
+  settle(context, batch, 0, fileKey(tty.id));
+}
+
+/** The terminal that we run on, opened anew with the access that the program had. */
+function ownTerminal(context: FileContext, tty: TtyFileEntry): ForeignFile {
+  const descriptor = context.masters.of(fileKey(tty.id));
+  setStatus(context.script.room(1), descriptor, tty.flags);
+  const open = (): number => {
+    const ours = [0, 1, 2].find((standard) => isatty(standard));
+    if (ours === undefined) {
+      throw new FaultlineError("UNSUPPORTED", "--shell-job needs a terminal to give to the program", {
+        advice: "run it from a shell on a terminal",
+      });
+    }
+    return openSync(`/proc/self/fd/${ours}`, (tty.flags & openFlag.accessMode) | constants.O_NOCTTY);
+  };
+  return { key: fileKey(tty.id), open };
+}
+
+/** Settings and unread data of a pair, through a slave opened for the moment. */
+function configure(
+  context: FileContext,
+  master: TtyFileEntry,
+  ttys: readonly TtyFileEntry[],
+  data: ReadonlyMap<number, Uint8Array>,
+): void {
+  const info = context.tree.ttys.get(master.tty_info_id) as TtyInfoEntry;
+  const slaves = ttys.flatMap((tty) => {
+    const other = context.tree.ttys.get(tty.tty_info_id);
+    return other !== undefined && !isMaster(other) && other.pty?.index === info.pty?.index ? [other] : [];
+  });
+  const slaveInfo = slaves[0] ?? info;
+  const descriptor = context.masters.of(fileKey(master.id));
+  const toMaster = data.get(info.id) ?? new Uint8Array();
+  const toSlave = slaves.map((slave) => data.get(slave.id)).find((bytes) => bytes !== undefined) ?? new Uint8Array();
+  const batch = context.script.room(14, toMaster.length + toSlave.length + 512);
+  const flags = openFlag.readWrite | openFlag.noTerminal | openFlag.closeOnExec;
+  batch.call(syscalls.openat, [-100, batch.text(`/dev/pts/${info.pty?.index}`), flags]);
+  const { uid, gid, termios, winsize } = slaveInfo;
+  if ((uid ?? 0) !== 0 || (gid ?? 0) !== 0) batch.call(fchown, [0, uid ?? 0, gid ?? 0]);
+  if (toMaster.length + toSlave.length > 0) {
+    // Raw, so that the line discipline changes nothing a second time.
+    batch.call(syscalls.ioctl, [0, request.setTermios, batch.place(new Uint8Array(termiosBytes))]);
+    if (toMaster.length > 0) batch.call(syscalls.write, [0, batch.place(toMaster), toMaster.length]);
+    if (toSlave.length > 0) batch.call(syscalls.write, [descriptor, batch.place(toSlave), toSlave.length]);
+  }
+  if (winsize !== undefined) {
+    const size = new Uint16Array([winsize.ws_row, winsize.ws_col, winsize.ws_xpixel, winsize.ws_ypixel]);
+    batch.call(syscalls.ioctl, [0, request.setWindow, batch.place(new Uint8Array(size.buffer))]);
+  }
+  if (termios !== undefined) setTermios(batch, termios);
+  if (slaveInfo.exclusive) batch.call(syscalls.ioctl, [0, request.exclusive, 0]);
+  if (info.packet_mode) {
+    const on = batch.place(new Uint8Array(new Int32Array([1]).buffer));
+    batch.call(syscalls.ioctl, [descriptor, request.packet, on]);
+  }
+  batch.call(syscalls.close, [0]);
+}
+
+/** CRIU keeps the control characters as words of four bytes each; the kernel's struct termios has no speeds. */
+function setTermios(batch: Batch, termios: TermiosEntry): void {
+  const bytes = new DataView(new ArrayBuffer(termiosBytes));
+  [termios.c_iflag, termios.c_oflag, termios.c_cflag, termios.c_lflag].forEach((flags, index) => {
+    bytes.setUint32(index * 4, flags, true);
+  });
+  bytes.setUint8(16, termios.c_line);
+  const words = new Uint8Array(new Uint32Array(termios.c_cc).buffer).subarray(0, controlCharacters);
+  new Uint8Array(bytes.buffer).set(words, 17);
+  batch.call(syscalls.ioctl, [0, request.setTermios, batch.place(new Uint8Array(bytes.buffer))]);
+}
+
+/** What a session's leader does when it has its descriptors: takes its terminal, and names the foreground group. */
+export function controlTerminals(script: Script, task: TaskImage, ttys: Iterable<TtyInfoEntry>): void {
+  const done = new Set<number>();
+  for (const info of ttys) {
+    const index = info.pty?.index;
+    if (task.session !== task.pid || info.sid !== task.pid || index === undefined || done.has(index)) continue;
+    done.add(index);
+    const batch = script.room(4, 64);
+    const flags = openFlag.readWrite | openFlag.noTerminal | openFlag.closeOnExec;
+    // Descriptors 0 to 7 may be the task's own by now, so this comes before they are placed.
+    batch.call(syscalls.openat, [-100, batch.text(`/dev/pts/${index}`), flags]);
+    batch.call(syscalls.ioctl, [0, request.setControlling, 0], { purpose: `taking the terminal /dev/pts/${index}` });
+    if (info.pgrp > 0) {
+      const group = batch.place(new Uint8Array(new Int32Array([info.pgrp]).buffer));
+      batch.call(syscalls.ioctl, [0, request.setGroup, group], { purpose: `foreground group ${info.pgrp}` });
+    }
+    batch.call(syscalls.close, [0]);
+  }
+}
