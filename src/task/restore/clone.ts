@@ -42,5 +42,7 @@ export function cloneThread(script: Script, tid: number): void {
 
 /** A child process, in a copy of the stub's memory, with what `sharing` says in common with its parent. */
 export function cloneProcess(script: Script, pid: number, sharing = 0): void {
-  clone(script.room(1, 128), pid, cloneFlag.ptrace | sharing, signals.SIGCHLD);
+  // A sibling takes its maker's exit signal, and clone3 takes no other.
+  const exitSignal = (sharing & cloneFlag.parent) === 0 ? signals.SIGCHLD : 0;
+  clone(script.room(1, 128), pid, cloneFlag.ptrace | sharing, exitSignal);
 }

@@ -48,17 +48,11 @@ export interface PlanOptions {
 /** Sessions and groups that nobody in the image can bring back. */
 function treeProblems(tree: TreeImage, shellJob: boolean): string[] {
   const root = rootTask(tree);
-  const pids = new Set(tree.tasks.map((task) => task.pid));
   const problems: string[] = [];
   if (root.session !== root.pid && !shellJob) {
     problems.push(
       `pid ${root.pid}: part of session ${root.session}, which is not in the image; say --shell-job to join ours`,
     );
-  }
-  for (const task of tree.tasks) {
-    const ofShell = shellJob && (task.session === root.session || task.group === root.group);
-    if (!pids.has(task.session) && !ofShell) problems.push(`pid ${task.pid}: session ${task.session} has no leader`);
-    if (!pids.has(task.group) && !ofShell) problems.push(`pid ${task.pid}: group ${task.group} has no leader`);
   }
   return problems;
 }

@@ -7,7 +7,7 @@ import { native } from "../../native";
 import { prctlOperation, signals, syscalls } from "../constants";
 import { stopTimeoutMs, type Tracee } from "../tracee";
 import { AgentHost, spawnHost } from "./agentHost";
-import { cloneProcess } from "./clone";
+import { cloneFlag, cloneProcess } from "./clone";
 import { readOwnCredentials } from "./ownCredentials";
 import type { RestorePlan } from "./plan";
 import { common } from "./processPlan";
@@ -68,7 +68,8 @@ export class TreeBuild {
   #createBelow(task: TaskImage, inherited: number): void {
     const children = childrenOf(this.plan.tree, task.pid);
     const before = children.filter((child) => child.session === inherited && task.session !== inherited);
-    const after = children.filter((child) => !before.includes(child));
+    const own = children.filter((child) => child.session === task.session || child.session === child.pid);
+    const after = own.filter((child) => !before.includes(child));
     this.#clone(task, before);
     if (task.session === task.pid && inherited !== task.pid) {
       const script = new Script();
@@ -78,12 +79,54 @@ export class TreeBuild {
     this.#clone(task, after);
     for (const child of before) this.#createBelow(child, inherited);
     for (const child of after) this.#createBelow(child, task.session);
+    for (const child of children) {
+      if (before.includes(child) || after.includes(child)) continue;
+      this.#adoptIntoSession(task, child);
+      this.#createBelow(child, child.session);
+    }
   }
 
-  #clone(parent: TaskImage, children: readonly TaskImage[]): void {
+  /**
+   * A task whose session is not its parent's: an orphan that was given a new parent. It is born to the session's leader
+   * as its sibling (CLONE_PARENT); where the leader is dead, one is made for the moment.
+   */
+  #adoptIntoSession(parent: TaskImage, child: TaskImage): void {
+    const leader = this.plan.tree.tasks.find((task) => task.pid === child.session);
+    if (leader !== undefined && leader.parent === parent.pid) {
+      this.#clone(leader, [child], cloneFlag.parent);
+      return;
+    }
+    if (leader !== undefined) {
+      throw new FaultlineError("IMAGE_UNSUPPORTED", `an orphan of session ${child.session}, which lives on elsewhere`, {
+        pid: child.pid,
+      });
+    }
+    const helper: TaskImage = { ...child, pid: child.session, group: child.session, dead: true };
+    this.#clone(parent, [helper]);
+    const script = new Script();
+    script.room(1).call(syscalls.setsid, [], { purpose: "leading a session" });
+    this.host(helper.pid).run(script);
+    this.#clone(helper, [child], cloneFlag.parent);
+    this.#endHelper(helper.pid, parent.pid);
+  }
+
+  /** Ends a process that was only there to lead a session or group, and has its parent reap it. */
+  #endHelper(pid: number, parent: number): void {
+    this.host(pid).endWith(0);
+    waitForState(pid, "Z");
+    const script = new Script();
+    script.room(1).call(syscalls.wait4, [pid, 0, 0, 0], { purpose: "reaping a helper" });
+    this.host(parent).run(script);
+    this.hosts.delete(pid);
+    const pidfd = this.#pidfds.get(pid);
+    if (pidfd !== undefined) native.closeDescriptor(pidfd);
+    this.#pidfds.delete(pid);
+  }
+
+  #clone(parent: TaskImage, children: readonly TaskImage[], flags = 0): void {
     if (children.length === 0) return;
     const script = new Script();
-    for (const child of children) cloneProcess(script, child.pid);
+    for (const child of children) cloneProcess(script, child.pid, flags);
     const host = this.host(parent.pid);
     try {
       host.run(script);
@@ -104,12 +147,27 @@ export class TreeBuild {
     const isJob = (task: TaskImage): boolean => root.session !== root.pid && task.group === root.group;
     const tasks = this.plan.tree.tasks.filter((task) => task.session !== task.pid && !isJob(task));
     const leaders = tasks.filter((task) => task.group === task.pid);
-    const members = tasks.filter((task) => task.group !== task.pid && this.hosts.has(task.group));
+    const members = tasks.filter((task) => task.group !== task.pid);
+    const helpers = new Map<number, number>();
     for (const task of [...leaders, ...members]) {
+      const led = this.hosts.has(task.group) || task.group === task.session;
+      if (!led) {
+        this.#makeGroup(task);
+        helpers.set(task.group, task.pid);
+      }
       const script = new Script();
       script.room(1).call(syscalls.setpgid, [0, task.group], { purpose: `joining process group ${task.group}` });
       this.host(task.pid).run(script);
     }
+    for (const [group, parent] of helpers) this.#endHelper(group, parent);
+  }
+
+  /** A process that leads a group whose leader is dead, for the time of joining it. */
+  #makeGroup(member: TaskImage): void {
+    this.#clone(member, [{ ...member, pid: member.group }]);
+    const script = new Script();
+    script.room(1).call(syscalls.setpgid, [0, 0], { purpose: `leading process group ${member.group}` });
+    this.host(member.group).run(script);
   }
 
   pidfd(pid: number): number {
