@@ -63,13 +63,14 @@ export class Checkpoint implements Disposable {
 
   /** The pages behind a shared mapping that is in the image (memfd, shared anonymous, SysV), by page of the object. */
   sharedMemory(vma: VmaEntry): Memory | undefined {
-    const shmid = this.sharedId(vma);
+    const shmid = this.sharedObject(vma);
     return shmid === undefined || !this.directory.hasShmemPages(shmid)
       ? undefined
       : this.directory.shmemPageIndex(shmid);
   }
 
-  private sharedId(vma: VmaEntry): number | bigint | undefined {
+  /** The id of the shared memory object that a mapping shows; undefined where it shows none that the image has. */
+  sharedObject(vma: VmaEntry): number | bigint | undefined {
     // A memfd's mapping names the open file; that names the inode, and the inode the object with the pages.
     if ((vma.status & vmaStatus.memfd) !== 0) {
       const inode = this.file(Number(vma.shmid), FdTypes.MEMFD)?.memfd?.inode_id;

@@ -24,6 +24,8 @@ export interface Mapping {
   /** Whether what is not stored is found in a file (else it is zero). */
   readonly fileBacked: boolean;
   readonly shared: boolean;
+  /** The shared memory object that it shows, if any: one object, however many mappings show it. */
+  readonly sharedObject: string | undefined;
   readonly canBeLazy: boolean;
   readonly statistics: PageStatistics;
   /** Whether every stored page was looked at; else zero, entropy and packed size are projected from a sample. */
@@ -120,6 +122,7 @@ export function describeVma(
     pageCount: (end - start) / PAGE_BYTES,
     fileBacked: isFileBacked(vma) && (vma.status & vmaStatus.memfd) === 0,
     shared: isShared(vma),
+    sharedObject: isShared(vma) ? checkpoint.sharedObject(vma)?.toString() : undefined,
     canBeLazy: canBeLazy(vma),
   };
 }

@@ -70,7 +70,7 @@ export function reportOf(checkpoint: Checkpoint, exact = false): Report {
     return { task, mappings: pictured, descriptors: descriptors.get(task.pid) ?? [] };
   });
   const allExact = tasks.every(({ mappings }) => mappings.every((mapping) => mapping.exact));
-  return { path: checkpoint.path, packed, exact: allExact, tasks, totals: totalsOf(tasks) };
+  return { path: checkpoint.path, packed, exact: allExact, tasks, totals: totalsOf(tasks, packed) };
 }
 
 /** Fills the pictures of one task's mappings as its pieces are visited. */
@@ -100,10 +100,23 @@ class Painter {
   }
 }
 
-function totalsOf(tasks: readonly ReportTask[]): ReportTotals {
+/** Leaves out mappings that show the same part of a shared object as an earlier one: its pages are in the image once. */
+function withoutRepeats(mappings: readonly Mapping[]): Mapping[] {
+  const seen = new Set<string>();
+  return mappings.filter(({ sharedObject, offset, pageCount }) => {
+    if (sharedObject === undefined) return true;
+    const part = `${sharedObject} ${offset} ${pageCount}`;
+    return seen.size !== seen.add(part).size;
+  });
+}
+
+function totalsOf(tasks: readonly ReportTask[], packed: boolean): ReportTotals {
   const sum = (of: (task: ReportTask) => number) => tasks.reduce((total, task) => total + of(task), 0);
-  const overMappings = (of: (mapping: Mapping) => number) =>
-    sum(({ mappings }) => mappings.reduce((total, mapping) => total + of(mapping), 0));
+  const once = withoutRepeats(tasks.flatMap(({ mappings }) => mappings));
+  const overMappings = (of: (mapping: Mapping) => number) => once.reduce((total, mapping) => total + of(mapping), 0);
+  const sharedBytes = once
+    .filter(({ sharedObject }) => sharedObject !== undefined)
+    .reduce((total, each) => total + (packed ? each.packedBytes : each.statistics.present * PAGE_BYTES), 0);
   return {
     tasks: tasks.length,
     threads: sum(({ task }) => task.threads.length),
@@ -115,6 +128,6 @@ function totalsOf(tasks: readonly ReportTask[]): ReportTotals {
     lazyBytes: overMappings(({ statistics }) => statistics.lazy) * PAGE_BYTES,
     zeroBytes: overMappings(({ zeroPages }) => zeroPages) * PAGE_BYTES,
     packedBytes: overMappings(({ packedBytes }) => packedBytes),
-    storedBytes: sum(({ task }) => task.storedBytes),
+    storedBytes: sum(({ task }) => task.storedBytes) + sharedBytes,
   };
 }

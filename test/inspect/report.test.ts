@@ -1,6 +1,6 @@
 // The HTML report: its facts, and the page in headless Chromium, light and dark, searched, and with hostile names.
 import assert from "node:assert/strict";
-import { cpSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { decodeImageOf, encodeImage } from "../../src/images/framing";
@@ -128,4 +128,13 @@ test("a name that is markup or a terminal's control is shown, not obeyed", async
     assert.ok(!page.includes("\x1b"));
     assert.ok(page.includes("&lt;img src=x onerror=&quot;a&quot;&gt;\\x1b[2J"));
   });
+});
+
+test("totals count the pages of a shared object once, though two tasks map it", () => {
+  using checkpoint = Checkpoint.open(fixtureImages("patchwork"));
+  const { totals, tasks } = reportOf(checkpoint);
+  const files = ["pages-1.img", "pages-2.img", "pages-3.img", "pages-4.img"];
+  const stored = files.reduce((sum, file) => sum + statSync(join(fixtureImages("patchwork"), file)).size, 0);
+  assert.deepEqual([totals.pagesBytes, totals.storedBytes], [stored, stored]);
+  for (const { mappings } of tasks.slice(0, 2)) assert.equal(mappings.filter((each) => each.sharedObject).length, 2);
 });
