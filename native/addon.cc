@@ -4,6 +4,7 @@
 static Napi::Object init(Napi::Env env, Napi::Object exports) {
   faultline::registerAnalyze(env, exports);
   faultline::registerCodec(env, exports);
+  faultline::registerLock(env, exports);
   faultline::registerCpu(env, exports);
   faultline::registerSpawn(env, exports);
   faultline::registerSocket(env, exports);

@@ -89,6 +89,10 @@ export interface Addon {
     outFd: number,
   ): Promise<number>;
 
+  // lock.cc
+  /** flock(2), exclusive, without waiting: 0, or -EAGAIN where another process has it. Closing `fd` gives it back. */
+  lockExclusive(fd: number): number;
+
   // cpu.cc
   /** CPUID leaf 0xD: (offset, size) in the standard XSAVE area of each component, bytes; 0 where there is none. */
   xstateLayout(pairs: Uint32Array): number;

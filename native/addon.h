@@ -28,6 +28,7 @@ inline int64_t result(int64_t value) {
 
 void registerAnalyze(Napi::Env env, Napi::Object exports);
 void registerCodec(Napi::Env env, Napi::Object exports);
+void registerLock(Napi::Env env, Napi::Object exports);
 void registerCpu(Napi::Env env, Napi::Object exports);
 void registerSpawn(Napi::Env env, Napi::Object exports);
 void registerSocket(Napi::Env env, Napi::Object exports);

@@ -5,6 +5,7 @@ import { readdirSync, realpathSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { FaultlineError } from "../errors";
 import { PARENT_CHAIN_MAX } from "../limits";
+import { KEPT_PREFIX } from "./criuPagemap";
 import { FileTable } from "./fileTable";
 import type { ImageKind } from "./formats";
 import { decodeImageOf, type Image, readImageFile } from "./framing";
@@ -285,7 +286,9 @@ export class ImageDirectory implements Disposable {
 
   private index(name: string): PageIndex | undefined {
     if (!this.indexes.has(name)) {
-      const file = join(this.path, name);
+      // In a directory packed for CRIU, the pagemap that says where all pages are is the one that was kept.
+      const kept = KEPT_PREFIX + name;
+      const file = join(this.path, this.has(kept) ? kept : name);
       const sources = { pages: (pagesId: number) => this.pages(pagesId), parent: () => this.parent?.index(name) };
       const pagemap = this.has(name) ? decodePagemap(readImageFile(file), file) : undefined;
       this.indexes.set(name, pagemap === undefined ? undefined : new PageIndex(pagemap, sources));

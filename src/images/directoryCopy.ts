@@ -1,0 +1,81 @@
+// A changed copy of an image directory that appears all at once: made beside its place, renamed there when complete.
+import {
+  closeSync,
+  constants,
+  copyFileSync,
+  existsSync,
+  fsyncSync,
+  lstatSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readlinkSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+} from "node:fs";
+import { dirname, isAbsolute, join, relative, resolve } from "node:path";
+import { FaultlineError } from "../errors";
+import { TEMPORARY_SUFFIX } from "./directoryChange";
+import { fileError } from "./openFile";
+
+/** Copies `source`, lets `change` work on the copy, and gives it the name `output`, which must not exist. */
+export async function copyDirectory<T extends { readonly directory: string }>(
+  source: string,
+  output: string,
+  change: (copy: string) => Promise<T>,
+): Promise<T> {
+  const target = resolve(output);
+  if (existsSync(target)) {
+    throw new FaultlineError("BUSY", "the output exists", { file: target, advice: "name a directory that does not" });
+  }
+  let copy: string;
+  try {
+    copy = mkdtempSync(`${target}${TEMPORARY_SUFFIX}-`);
+  } catch (cause) {
+    throw fileError(cause, "cannot create the output", target);
+  }
+  try {
+    copyEntries(source, copy, target);
+    const result = await change(copy);
+    syncDirectory(copy);
+    renameSync(copy, target);
+    syncDirectory(dirname(target));
+    return { ...result, directory: target };
+  } catch (error) {
+    rmSync(copy, { recursive: true, force: true });
+    if (error instanceof FaultlineError) throw error;
+    throw fileError(error, "cannot write the copy", target);
+  }
+}
+
+function copyEntries(source: string, copy: string, target: string): void {
+  for (const name of readdirSync(source)) {
+    const from = join(source, name);
+    const stat = lstatSync(from);
+    if (stat.isSymbolicLink()) symlinkSync(linkFor(source, target, name), join(copy, name));
+    else if (stat.isFile()) copySynced(from, join(copy, name));
+    // Sockets and the like of a daemon at work are not images.
+  }
+}
+
+/** A relative link (`parent`) is kept where it leads to the same place from the copy, else made to. */
+function linkFor(source: string, target: string, name: string): string {
+  const link = readlinkSync(join(source, name));
+  if (isAbsolute(link) || resolve(source, link) === resolve(target, link)) return link;
+  return relative(target, realpathSync(join(source, name)));
+}
+
+function copySynced(from: string, to: string): void {
+  copyFileSync(from, to, constants.COPYFILE_FICLONE | constants.COPYFILE_EXCL);
+  const fd = openSync(to, "r");
+  fsyncSync(fd);
+  closeSync(fd);
+}
+
+function syncDirectory(path: string): void {
+  const fd = openSync(path, "r");
+  fsyncSync(fd);
+  closeSync(fd);
+}
