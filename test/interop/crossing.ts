@@ -19,6 +19,10 @@ function both(label: string, from: Engine, to: Engine): Way[] {
 
 /** CRIU alone: shows that the program itself is right. */
 export const baselineWays: readonly Way[] = both("CRIU→CRIU", criuEngine, criuEngine);
+/** CRIU with Faultline's page daemon: dump and restore by CRIU, every page from here. */
+export const pagerWays: readonly Way[] = [
+  { label: "CRIU→CRIU, Faultline's pages", from: criuEngine, to: criuEngineWithFaultlinePages, lazy: true },
+];
 /** The six crossings of the table. */
 export const faultlineWays: readonly Way[] = [
   ...both("Faultline→Faultline", faultlineEngine, faultlineEngine),
@@ -87,15 +91,18 @@ export async function crossAll(
   jobs: number,
   report: (outcome: Outcome) => void,
 ): Promise<Outcome[]> {
-  const todo = programs.flatMap((facts) => ways.map((way) => ({ facts, way })));
+  const all = programs.flatMap((facts) => ways.map((way) => ({ facts, way })));
+  const todo = all.filter(({ facts }) => facts.alone === undefined);
+  const alone = all.filter(({ facts }) => facts.alone !== undefined);
   const outcomes: Outcome[] = [];
-  const worker = async () => {
-    for (let next = todo.shift(); next !== undefined; next = todo.shift()) {
+  const worker = async (queue: typeof all) => {
+    for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
       const outcome = await cross(next.facts, next.way);
       outcomes.push(outcome);
       report(outcome);
     }
   };
-  await Promise.all(Array.from({ length: jobs }, worker));
+  await Promise.all(Array.from({ length: jobs }, () => worker(todo)));
+  await worker(alone);
   return outcomes;
 }

@@ -1,14 +1,15 @@
 // Prints crossings, for people at work on an engine or a program.
-//   node dist/test/interop/crossings.js [--baseline | --all] [--way TEXT] [PROGRAM...]
-// --baseline: CRIU→CRIU only; --all: that too; --way: only ways whose label holds TEXT. Not the table: see compatibility.ts.
+//   node dist/test/interop/crossings.js [--baseline | --pager | --all] [--way TEXT] [PROGRAM...]
+// --baseline: CRIU→CRIU only; --pager: CRIU with Faultline's page daemon; --all: these too; --way: only ways whose label holds TEXT. Not the table: see compatibility.ts.
 import { parseArgs } from "node:util";
-import { baselineWays, crossAll, everyProgram, faultlineWays } from "./crossing";
+import { baselineWays, crossAll, everyProgram, faultlineWays, pagerWays } from "./crossing";
 
 async function main(): Promise<void> {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
     options: {
       baseline: { type: "boolean" },
+      pager: { type: "boolean" },
       all: { type: "boolean" },
       way: { type: "string" },
       jobs: { type: "string" },
@@ -18,7 +19,13 @@ async function main(): Promise<void> {
   for (const name of positionals)
     if (!known.some((facts) => facts.name === name)) throw new Error(`no program ${name}`);
   const programs = positionals.length > 0 ? known.filter((facts) => positionals.includes(facts.name)) : known;
-  const ways = values.baseline ? baselineWays : values.all ? [...baselineWays, ...faultlineWays] : faultlineWays;
+  const ways = values.baseline
+    ? baselineWays
+    : values.pager
+      ? pagerWays
+      : values.all
+        ? [...baselineWays, ...pagerWays, ...faultlineWays]
+        : faultlineWays;
   const chosen = ways.filter((way) => way.label.includes(values.way ?? ""));
   const outcomes = await crossAll(programs, chosen, Number(values.jobs ?? 2), ({ program, way, verdict }) =>
     console.log(`${program.padEnd(24)} ${way.padEnd(28)} ${verdict}`),

@@ -25,6 +25,8 @@ export interface ProgramFacts {
   readonly options: readonly string[];
   /** `link:` "static", or "dynamic" (the default). */
   readonly link: "static" | "dynamic";
+  /** `alone:` why no other program may be crossed meanwhile. */
+  readonly alone: string | undefined;
   /** `criu:` why the real CRIU cannot do it, where it cannot; from a run of CRIU itself. */
   readonly criuCannot: string | undefined;
 }
@@ -43,6 +45,7 @@ export function programFacts(name: string): ProgramFacts {
     about: comment[0] ?? "",
     options: value("options")?.split(/\s+/) ?? [],
     link: value("link") === "static" ? "static" : "dynamic",
+    alone: value("alone"),
     criuCannot: value("criu"),
   };
 }
