@@ -1,6 +1,6 @@
 // The two engines that a crossing puts together, behind one shape: Faultline's command line and the real CRIU.
 // Not for judging: an engine throws what its command said, the crossing makes a row of it.
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { CriuLazyPages, criuDump, criuRestore, runCommand } from "../support/criu";
@@ -26,6 +26,18 @@ export interface Engine {
 async function faultline(args: readonly string[]): Promise<void> {
   const { status, output } = await runCommand(faultlineBinary, args, 30_000);
   if (status !== 0) throw new Error(output.trim().split("\n").slice(0, 4).join(" | ") || `exit status ${status}`);
+}
+
+const helpPages = new Map<string, string>();
+
+/** Those of a program's options that Faultline's verb knows; the others are CRIU's alone and Faultline does without. */
+function known(verb: string, options: readonly string[]): string[] {
+  let help = helpPages.get(verb);
+  if (help === undefined) {
+    help = spawnSync(faultlineBinary, [verb, "--help"], { encoding: "utf8" }).stdout;
+    helpPages.set(verb, help);
+  }
+  return options.filter((option) => help.includes(option));
 }
 
 /** Faultline's page daemon for CRIU's `restore --lazy-pages`. */
@@ -66,9 +78,17 @@ const nothingToStop: Restored = { stop: () => Promise.resolve() };
 export const faultlineEngine: Engine = {
   name: "faultline",
   dump: (pid, dir, facts, forOther) =>
-    faultline(["dump", "-t", String(pid), "-D", dir, ...(forOther ? ["--compress", "none"] : []), ...facts.options]),
+    faultline([
+      "dump",
+      "-t",
+      String(pid),
+      "-D",
+      dir,
+      ...(forOther ? ["--compress", "none"] : []),
+      ...known("dump", facts.options),
+    ]),
   async restore(dir, facts, lazy) {
-    await faultline(["restore", "-D", dir, "-d", ...(lazy ? [] : ["--eager"]), ...facts.options]);
+    await faultline(["restore", "-D", dir, "-d", ...(lazy ? [] : ["--eager"]), ...known("restore", facts.options)]);
     return nothingToStop;
   },
 };
