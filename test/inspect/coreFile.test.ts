@@ -12,7 +12,7 @@ import { threadRegisters } from "../../src/inspect/registers";
 import { criuDump, runCommand } from "../support/criu";
 import { compileProgram, withProgram } from "../support/program";
 import { withTempDir } from "../support/tempdir";
-import { type CritVma, critEntries, critRuns, fixtureImages, fixtureNames, packedCopy } from "./fixtures";
+import { type CritRun, type CritVma, critEntries, critRuns, fixtureImages, fixtureNames, packedCopy } from "./fixtures";
 
 /** Runs gdb without any user's settings; gives the output of each command, in order. */
 async function gdb(executable: string, core: string, commands: readonly string[]): Promise<string[]> {
@@ -75,6 +75,17 @@ test("gdb opens the core of a dumped program: threads, backtraces, registers, me
       assert.match(switched!, /spinner/);
       assert.match(vector!, /\{0x1122334455667788, 0x99aabbccddeeff00\}/);
       assert.match(general!, /0x123456789abcdef/);
+
+      // Every general register of the leader, as gdb names them.
+      const [leader] = threadRegisters(checkpoint, program.pid);
+      const [shown] = await gdb(compileProgram("gdb_threads"), core, ["info registers"]);
+      const gdbNames: Readonly<Record<string, string>> = { flags: "eflags" };
+      for (const [name, value] of Object.entries(leader!.registers)) {
+        const long = /^(ax|bx|cx|dx|si|di|bp|sp|ip)$/.test(name) ? `r${name}` : (gdbNames[name] ?? name);
+        if (/^(orig_ax|fs_base|gs_base)$/.test(name)) continue; // not among the registers that gdb 13 lists
+        const found = new RegExp(`^${long} +0x([0-9a-f]+)`, "m").exec(shown!);
+        assert.equal(BigInt(`0x${found?.[1]}`), value, long);
+      }
     }),
   );
 });
@@ -101,6 +112,15 @@ test("a core of redis is mostly holes where the memory is, and its notes carry e
     });
   });
 });
+
+/** Pages of the runs within [start, end). */
+function pagesWithin(runs: readonly CritRun[], start: number, end: number): number {
+  return runs.reduce((sum, run) => {
+    const first = Number(BigInt(run.vaddr));
+    const bytes = Math.min(end, first + run.nr_pages * 4096) - Math.max(start, first);
+    return sum + Math.max(0, bytes) / 4096;
+  }, 0);
+}
 
 interface Load {
   readonly start: number;
@@ -149,11 +169,15 @@ for (const name of fixtureNames) {
           const [start, end] = [Number(BigInt(vma.start)), Number(BigInt(vma.end))];
           const within = segments.filter((segment) => segment.start >= start && segment.start < end);
           let next = start;
+          let storedBytes = 0;
           for (const segment of within) {
             assert.equal(segment.start, next);
             next += segment.memoryBytes;
+            storedBytes += segment.fileBytes;
           }
           assert.equal(next, end);
+          // Of a file's mapping only what the task changed is stored: the rest is for the debugger to read there.
+          if (vma.status.includes("FILE_PRIVATE")) assert.equal(storedBytes, pagesWithin(runs, start, end) * 4096);
         }
       }
     });

@@ -69,6 +69,25 @@ test("shared mappings of patchwork show the pages of the object behind them, and
   );
 });
 
+test("a mapping of the middle of a shared object shows the pages from there on", async () => {
+  await withTempDir("maps", (dir) => {
+    const images = dir.join("images");
+    cpSync(fixtureImages("patchwork"), images, { recursive: true });
+    const file = join(images, "mm-15808.img");
+    const { message } = decodeImageOf("MM", readFileSync(file), file).records[0]!;
+    // Both objects begin one page later: the first has a page there no more, the second has one of its two.
+    const vmas = message.vmas.map((vma) => ((vma.flags & 1) === 1 ? { ...vma, pgoff: 4096n } : vma));
+    rmSync(file);
+    writeFileSync(file, encodeImage("MM", [{ message: { ...message, vmas } }]));
+    using checkpoint = Checkpoint.open(images);
+    const shared = taskMappings(checkpoint, 15808).mappings.filter((mapping) => mapping.shared);
+    assert.deepEqual(
+      shared.map((mapping) => mapping.statistics.present),
+      [0, 1],
+    );
+  });
+});
+
 test("names say heap, stacks of the leader and of each thread, and files", () => {
   using checkpoint = Checkpoint.open(fixtureImages("patchwork"));
   const names = taskMappings(checkpoint, 15808).mappings.map((mapping) => mapping.name);
