@@ -41,6 +41,12 @@ interface Waiting {
   reject(error: Error): void;
 }
 
+/** The thread's script: this folder's, or the bundled one where the command line was started from a bundle. */
+function pagerEntry(): string {
+  const bundled = (globalThis as { [key: symbol]: unknown })[Symbol.for("faultline.pagerEntry")];
+  return typeof bundled === "string" ? bundled : join(__dirname, "worker.js");
+}
+
 export class PagerThread {
   private control = -1;
   private nextId = 1;
@@ -65,7 +71,7 @@ export class PagerThread {
   static async start(options: Partial<PagerOptions> = {}): Promise<PagerThread> {
     // V8 begins with a nursery of 1 MiB, whose collections would come every few hundred faults and take a millisecond.
     setFlagsFromString("--min-semi-space-size=8");
-    const worker = new Worker(join(__dirname, "worker.js"), { workerData: { ...defaultPagerOptions, ...options } });
+    const worker = new Worker(pagerEntry(), { workerData: { ...defaultPagerOptions, ...options } });
     return new Promise((resolve, reject) => {
       const thread = new PagerThread(worker);
       worker.once("error", (error: Error) => {

@@ -1,0 +1,119 @@
+// Joins the compiled command line into one script with V8's code cache beside it, since reading, resolving and compiling
+// some seventy small files costs more than a restore. Run at the end of the build. Every module keeps its own scope, name
+// and directory, and runs when first required; nothing is rewritten.
+//
+//   dist/bundle/command.js, dist/bundle/pager.js    the modules that the entry reaches
+//   dist/bundle/*.cache                             what V8 makes of them
+//   dist/start.js, dist/startPager.js               load one with its cache, or without where V8 refuses it
+const { existsSync, mkdirSync, readFileSync, writeFileSync } = require("node:fs");
+const { dirname, join, relative } = require("node:path");
+const { setFlagsFromString } = require("node:v8");
+const { Script } = require("node:vm");
+
+const dist = join(__dirname, "..", "dist");
+/** Packages that are plain CommonJS and small; all others are loaded as usual. */
+const bundled = ["commander"];
+/** The verbs whose start matters; the others are read from their files. */
+const verbs = ["restore", "dump"];
+
+/** The file that `name` means in `from`, or undefined for what stays outside. */
+function resolve(from, name) {
+  if (!name.startsWith(".") && !bundled.includes(name)) return undefined;
+  const found = require.resolve(name, { paths: [dirname(from)] });
+  const verb = /^cmd\/([a-z-]+)\.js$/.exec(relative(dist, found))?.[1];
+  return found.endsWith(".js") && (verb === undefined || verbs.includes(verb)) ? found : undefined;
+}
+
+/** Latin-1 is what V8 takes without a copy: anything beyond ASCII is written as an escape. */
+function ascii(source) {
+  return source.replace(/[\u0080-\uffff]/g, (symbol) => `\\u${symbol.charCodeAt(0).toString(16).padStart(4, "0")}`);
+}
+
+/** Every function compiled, as a cache that V8 accepts when it starts with its usual flags. */
+function codeCache(filename) {
+  setFlagsFromString("--no-lazy");
+  const script = new Script(readFileSync(filename, "latin1"), { filename });
+  setFlagsFromString("--lazy");
+  return script.createCachedData();
+}
+
+/** All modules that `entry` reaches, with what each of its names means. */
+function collect(entry) {
+  const modules = new Map();
+  const waiting = [entry];
+  for (let file = waiting.pop(); file !== undefined; file = waiting.pop()) {
+    if (modules.has(file)) continue;
+    const source = readFileSync(file, "utf8").replace(/^#!.*/, "");
+    const names = {};
+    for (const [, name] of source.matchAll(/\brequire\("([^"]+)"\)/g)) {
+      const target = existsInTree(file, name);
+      if (target === undefined) continue;
+      names[name] = target;
+      waiting.push(target);
+    }
+    modules.set(file, { source, names });
+  }
+  return modules;
+}
+
+function existsInTree(file, name) {
+  try {
+    return resolve(file, name);
+  } catch {
+    return undefined; // a verb that is not built yet; requiring it fails when it is asked for
+  }
+}
+
+function bundle(entry) {
+  const parts = [...collect(entry)].map(([file, { source, names }]) => {
+    const ids = Object.fromEntries(Object.entries(names).map(([name, target]) => [name, relative(dist, target)]));
+    const id = JSON.stringify(relative(dist, file));
+    return `${id}: [${JSON.stringify(ids)}, function (exports, require, module, __filename, __dirname) {${source}\n}]`;
+  });
+  return `(function (outside, join, dirname, dist) {
+const modules = {\n${parts.join(",\n")}\n};
+const loaded = new Map();
+function load(id) {
+  const known = loaded.get(id);
+  if (known !== undefined) return known.exports;
+  const module = { exports: {} };
+  loaded.set(id, module);
+  const [names, run] = modules[id];
+  const file = join(dist, id);
+  const here = (name) => (names[name] === undefined ? outside(name.startsWith(".") ? join(dirname(file), name) : name) : load(names[name]));
+  run.call(module.exports, module.exports, here, module, file, dirname(file));
+  return module.exports;
+}
+load(${JSON.stringify(relative(dist, entry))});
+})`;
+}
+
+/** Small on purpose: it is compiled without a cache at every start. */
+function starter(name, worker) {
+  return `"use strict";
+const { readFileSync } = require("node:fs");
+const { dirname, join } = require("node:path");
+const { Script } = require("node:vm");
+const path = join(__dirname, "bundle", ${JSON.stringify(name)});
+let cachedData;
+try {
+  cachedData = readFileSync(path + ".cache");
+} catch {}
+const filename = path + ".js";
+const script = new Script(readFileSync(filename, "latin1"), { filename, cachedData });
+${worker === undefined ? "" : `globalThis[Symbol.for("faultline.pagerEntry")] = join(__dirname, ${JSON.stringify(worker)});\n`}script.runInThisContext()(require, join, dirname, __dirname);
+`;
+}
+
+mkdirSync(join(dist, "bundle"), { recursive: true });
+for (const [name, entry, file, worker] of [
+  ["command", "cmd/faultline.js", "start.js", "startPager.js"],
+  ["pager", "src/pager/worker.js", "startPager.js", undefined],
+]) {
+  const from = join(dist, entry);
+  if (!existsSync(from)) continue;
+  const filename = join(dist, "bundle", `${name}.js`);
+  writeFileSync(filename, ascii(bundle(from)));
+  writeFileSync(join(dist, "bundle", `${name}.cache`), codeCache(filename));
+  writeFileSync(join(dist, file), starter(name, worker));
+}
