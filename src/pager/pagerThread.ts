@@ -127,6 +127,7 @@ export class PagerThread {
   /** Applies the error policy to whatever is still missing, ends the thread, and gives the last report. */
   async stop(): Promise<PagerReport> {
     const report = await this.ask({ id: this.nextId++, kind: "stop" });
+    await this.worker.terminate();
     await this.gone;
     if (report === undefined) throw new Error("the pager answered without a report");
     return report;

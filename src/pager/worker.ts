@@ -163,8 +163,10 @@ function main(): void {
   }
   trace?.close();
   images.close();
-  // The control descriptor stays open: the starting thread may be about to signal it.
-  port.close();
+  // The thread is ended from outside (worker.terminate) and the control descriptor stays open until then. A worker that
+  // runs out of things to do waits for V8's background compiler first, which may itself wait for this thread to collect
+  // garbage: Node 20 then hangs for ever.
+  port.on("message", () => undefined);
 }
 
 main();

@@ -2,10 +2,11 @@
 // program sees it while the rest is transferred, time until all is transferred, CPU time and peak memory of the daemon.
 //   npm run bench:lazy-pages [-- MEGABYTES [TOUCHES [ROUNDS]]]
 import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { cpus, release } from "node:os";
 import { join } from "node:path";
 import { criuBinary, criuDump, criuRestore } from "../support/criu";
+import { packBeside } from "../support/packedPages";
 import { type Program, repositoryRoot, withProgram } from "../support/program";
 import { withTempDir } from "../support/tempdir";
 import { sleep, waitFor } from "../support/wait";
@@ -28,19 +29,22 @@ interface Measured {
 interface Subject {
   readonly name: string;
   readonly drains: boolean;
+  readonly packed: boolean;
   start(dir: string): ChildProcess;
 }
 
 const faultline = join(repositoryRoot, "bin", "faultline");
 
-function daemon(name: string, file: string, args: readonly string[], drains = true): Subject {
-  return { name, drains, start: (dir) => spawn(file, [...args, "-D", dir], { cwd: dir, stdio: "ignore" }) };
+function daemon(name: string, file: string, args: readonly string[], drains = true, packed = false): Subject {
+  return { name, drains, packed, start: (dir) => spawn(file, [...args, "-D", dir], { cwd: dir, stdio: "ignore" }) };
 }
 
 const subjects: readonly Subject[] = [
   daemon("criu lazy-pages", criuBinary, ["lazy-pages", "-o", "lazy.log", "-v0"]),
   daemon("faultline lazy-pages", faultline, ["lazy-pages"]),
+  daemon("faultline lazy-pages, packed", faultline, ["lazy-pages"], true, true),
   daemon("faultline --stay-lazy", faultline, ["lazy-pages", "--stay-lazy"], false),
+  daemon("faultline --stay-lazy, packed", faultline, ["lazy-pages", "--stay-lazy"], false, true),
 ];
 
 /** CPU time and peak memory of a running process, or the last that were seen. */
@@ -69,8 +73,13 @@ class Watch {
   }
 }
 
-async function measure(subject: Subject, dir: string, program: Program): Promise<Measured> {
+async function measure(subject: Subject, dir: string, program: Program, packed: readonly string[]): Promise<Measured> {
   for (const name of ["latencies", "verdict", "go"]) rmSync(program.scratch.join(name), { force: true });
+  // With a packed file beside the raw one Faultline's daemon reads that; CRIU always reads the raw one.
+  for (const file of packed) {
+    const from = subject.packed ? `${file}.aside` : file;
+    if (existsSync(from)) renameSync(from, subject.packed ? file : `${file}.aside`);
+  }
   // CRIU's daemon leaves its socket behind.
   rmSync(join(dir, "lazy-pages.socket"), { force: true });
   const child = subject.start(dir);
@@ -136,10 +145,11 @@ async function main(): Promise<void> {
       async (program) => {
         await criuDump(program.pid, dir.path);
         await program.gone();
+        const packed = await packBeside(dir.path);
         const results = new Map<Subject, Measured[]>(subjects.map((subject) => [subject, []]));
         for (let round = 0; round < Number(rounds); round++) {
           for (const subject of subjects) {
-            results.get(subject)!.push(await measure(subject, dir.path, program));
+            results.get(subject)!.push(await measure(subject, dir.path, program, packed));
             await sleep(50);
           }
         }

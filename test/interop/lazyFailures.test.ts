@@ -1,10 +1,11 @@
 // What `faultline lazy-pages` does when something breaks under a real `criu restore --lazy-pages`: the declared policy,
 // an error that names the file, nothing hung.
 import assert from "node:assert/strict";
-import { copyFileSync, readdirSync, statSync, truncateSync, unlinkSync } from "node:fs";
+import { closeSync, copyFileSync, openSync, readdirSync, statSync, truncateSync, unlinkSync, writeSync } from "node:fs";
 import { test } from "node:test";
 import { criuDump, criuRestore } from "../support/criu";
 import { FaultlineLazyPages } from "../support/lazyDaemon";
+import { packBeside } from "../support/packedPages";
 import { isGone } from "../support/processes";
 import { type Program, withProgram } from "../support/program";
 import { type TempDir, withTempDir } from "../support/tempdir";
@@ -55,6 +56,33 @@ for (const [policy, signal] of [
     });
   });
 }
+
+test("a damaged block of a packed file ends the task, and the error names file and offset", async () => {
+  await withTempDir("lazy", (images) =>
+    withProgram(
+      "timed_faults",
+      async (program) => {
+        await criuDump(program.pid, images.path);
+        await program.gone();
+        const [file] = await packBeside(images.path);
+        const fd = openSync(file!, "r+");
+        for (let at = 200_000; at < 4_000_000; at += 20_000) writeSync(fd, "damage", at);
+        closeSync(fd);
+        const daemon = await FaultlineLazyPages.start(images.path, ["--stay-lazy"]);
+        try {
+          await criuRestore(images.path, [], true);
+          program.go();
+          assert.match(await program.verdict(), /^FAIL ended without a verdict/);
+          assert.equal(await daemon.exited, 1);
+          assert.match(daemon.messages, /wrong checksum \(\S*pagez-\d+\.img, offset \d+/);
+        } finally {
+          await daemon.stop();
+        }
+      },
+      { arguments: ["16", "1"] },
+    ),
+  );
+});
 
 test("under --on-error wait the task stays parked until the page file is whole again, and then passes", async () => {
   await whileLazy(["--on-error", "wait"], async (program, images, daemon) => {

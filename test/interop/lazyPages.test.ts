@@ -3,22 +3,26 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { criuDump, criuRestore } from "../support/criu";
 import { FaultlineLazyPages } from "../support/lazyDaemon";
+import { packBeside } from "../support/packedPages";
 import { withProgram } from "../support/program";
 import { withTempDir } from "../support/tempdir";
 
-for (const [name, ...options] of [
-  ["heap"],
-  ["heap", "--stay-lazy"],
-  ["heap", "--drain-rate", "4M"],
-  ["lazy_layout", "--stay-lazy"],
-  ["lazy_layout", "--drain-rate", "4M"],
-  ["lazy_layout", "--drain-rate", "200M"],
+for (const [name, form, ...options] of [
+  ["heap", "raw"],
+  ["heap", "raw", "--stay-lazy"],
+  ["heap", "packed", "--drain-rate", "4M"],
+  ["heap", "packed"],
+  ["lazy_layout", "raw", "--stay-lazy"],
+  ["lazy_layout", "packed", "--stay-lazy"],
+  ["lazy_layout", "raw", "--drain-rate", "4M"],
+  ["lazy_layout", "packed", "--drain-rate", "200M"],
 ] as const) {
-  test(`CRIU restores ${name} on faultline lazy-pages ${options.join(" ")}`, async () => {
+  test(`CRIU restores ${name} on faultline lazy-pages ${options.join(" ")} (${form})`, async () => {
     await withTempDir("lazy", (images) =>
       withProgram(name, async (program) => {
         await criuDump(program.pid, images.path);
         await program.gone();
+        if (form === "packed") await packBeside(images.path);
         const daemon = await FaultlineLazyPages.start(images.path, options);
         try {
           await criuRestore(images.path, [], true);
@@ -28,6 +32,7 @@ for (const [name, ...options] of [
           assert.equal(report.sessions.length, 1);
           assert.equal(report.sessions[0]!.state, "done");
           assert.equal(report.sessions[0]!.lostPages, 0);
+          assert.equal(report.sessions[0]!.lz4Bytes > 0, form === "packed");
         } finally {
           await daemon.stop();
         }
