@@ -11,6 +11,7 @@ static Napi::Object init(Napi::Env env, Napi::Object exports) {
   faultline::registerUffd(env, exports);
   faultline::registerWait(env, exports);
   faultline::registerPtrace(env, exports);
+  faultline::registerFdState(env, exports);
   return exports;
 }
 

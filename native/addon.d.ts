@@ -255,4 +255,25 @@ export interface Addon {
   ): number;
   /** Copies the in-target agent's machine code into `buffer`; returns its length. */
   agentCode(buffer: Uint8Array): number;
+
+  // fdstate.cc: descriptors duplicated out of a target, and buffers for its memory.
+  fcntlNumber(fd: number, command: number, argument: number): number;
+  fcntlBuffer(fd: number, command: number, buffer: NodeJS.TypedArray): number;
+  ioctlBuffer(fd: number, request: number, buffer: NodeJS.TypedArray): number;
+  /** lseek(2). */
+  seekTo(fd: number, offset: number, whence: number): number;
+  /** Returns the length of the value, bytes. */
+  getSocketOption(fd: number, level: number, name: number, buffer: NodeJS.TypedArray): number;
+  setSocketOption(fd: number, level: number, name: number, buffer: NodeJS.TypedArray): number;
+  /** getsockname(2), or getpeername(2) where `peer` is 1; returns the address's length. */
+  socketName(fd: number, peer: number, buffer: NodeJS.TypedArray): number;
+  /** The unread bytes of a pipe, which stay in it. */
+  pipePeek(fd: number, buffer: Uint8Array): number;
+  /** One packet at the peek offset; facts = [descriptors, name length, flags]. Returns its full length. */
+  packetPeek(fd: number, buffer: Uint8Array, fds: Int32Array, facts: Int32Array, name: Uint8Array): number;
+  /** A netlink dump request and its whole answer; returns the answer's length. */
+  netlinkDump(protocol: number, request: Uint8Array, answer: Uint8Array): number;
+  /** Populated anonymous memory, or a negative errno. */
+  allocatePages(bytes: number): ArrayBuffer | number;
+  releasePages(buffer: ArrayBuffer): number;
 }
