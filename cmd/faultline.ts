@@ -20,6 +20,7 @@ interface Verb {
 const verbs: readonly Verb[] = [
   { name: "pack", summary: "compress the pages of an image directory", load: () => require("./pack") },
   { name: "unpack", summary: "undo pack, byte for byte", load: () => require("./unpack") },
+  { name: "dump", summary: "freeze a process tree into an image directory", load: () => require("./dump") },
   { name: "verify", summary: "check an image directory", load: () => require("./verify") },
   { name: "lazy-pages", summary: "serve `criu restore --lazy-pages`", load: () => require("./lazy-pages") },
   { name: "restore", summary: "bring a dumped process tree back", load: () => require("./restore") },

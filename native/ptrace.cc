@@ -265,6 +265,13 @@ Napi::Value compare(Info info) {
   return number(info.Env(), result(syscall(SYS_kcmp, i32(info[0]), i32(info[1]), i32(info[2]), u64(info[3]), u64(info[4]))));
 }
 
+// pid, descriptor, epoll descriptor, target descriptor as the epoll knows it: KCMP_EPOLL_TFD.
+Napi::Value epollTarget(Info info) {
+  pid_t pid = i32(info[0]);
+  kcmp_epoll_slot slot{static_cast<uint32_t>(i32(info[2])), static_cast<uint32_t>(i32(info[3])), 0};
+  return number(info.Env(), result(syscall(SYS_kcmp, pid, pid, KCMP_EPOLL_TFD, u64(info[1]), &slot)));
+}
+
 // Descriptor of /proc/pid/pagemap, start, end, Float64Array(4) of masks (inverted, all of, any of, returned),
 // BigUint64Array for (start, end, categories) triples, Float64Array(1) for where the walk ended: the regions found.
 Napi::Value pagemapScan(Info info) {
@@ -329,6 +336,7 @@ void registerPtrace(Napi::Env env, Napi::Object exports) {
   add("pidfdGetfd", pidfdGetfd);
   add("tgkill", tgkill);
   add("kcmp", compare);
+  add("epollTarget", epollTarget);
   add("pagemapScan", pagemapScan);
   add("agentCode", agentCode);
 }

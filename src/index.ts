@@ -14,6 +14,8 @@ export { diffCheckpoints } from "./inspect/diff";
 export { taskMappings } from "./inspect/mappings";
 export { threadRegisters } from "./inspect/registers";
 export { environment, listTasks } from "./inspect/tasks";
+export { type AfterDump, type DumpOptions, type DumpPhase, type DumpResult, dump } from "./task/dump/dump";
+export { findObstacles, type Obstacle, obstacleText } from "./task/dump/obstacles";
 export type {
   ExitStatus,
   RestoreOptions,

@@ -1,7 +1,7 @@
 // What each mapping of a dumped task is: its CRIU vma_entry and how its pages are dumped. Pure: mappings in, values out.
 // Facts: VmFlags of proc_pid_smaps(5), the status bits of CRIU's images.
-import { mapFlag, protection } from "./constants";
-import { type Mapping, pathText } from "./proc";
+import { mapFlag, protection } from "../constants";
+import { type Mapping, pathText } from "../proc";
 
 /** vma_entry.status bits. */
 export const vmaStatus = {
@@ -154,6 +154,7 @@ export function classifyMappings(mappings: readonly Mapping[]): Vma[] {
 /** Why a mapping cannot be dumped, or undefined. */
 export function mappingObstacle(mapping: Mapping): string | undefined {
   const { flags, path } = mapping;
+  if (path.startsWith("[v")) return undefined; // vdso, vvar and vsyscall are the kernel's own
   if (flags.has("um") || flags.has("uw") || flags.has("ui")) return "memory registered with a userfaultfd";
   if (flags.has("ht")) return "huge page memory (hugetlbfs)";
   if (flags.has("ss")) return "a shadow stack";

@@ -1,9 +1,9 @@
 // Stops a whole process tree consistently: every thread of every process is seized and stopped, again and again until a
 // round finds nothing new. What stays running or half-stopped is released by unfreeze(), which undoes all of it.
-import { FaultlineError } from "../errors";
-import { ptraceOption, signals } from "./constants";
-import { childrenOf, parseFields, readProc, readStat, type TaskStat, threadsOf } from "./proc";
-import { type Stop, Tracee } from "./tracee";
+import { FaultlineError } from "../../errors";
+import { ptraceOption, signals } from "../constants";
+import { childrenOf, parseFields, readProc, readStat, type TaskStat, threadsOf } from "../proc";
+import { type Stop, Tracee } from "../tracee";
 
 /** Rounds of looking for new tasks before a tree counts as never stable. */
 const roundsMax = 100;
@@ -130,12 +130,18 @@ export class FrozenTree implements Disposable {
     const all = [...this.#threads.values()];
     for (const tracee of [...all.filter(isThread), ...all.filter((tracee) => !isThread(tracee))]) {
       if (!tracee.attached) continue;
+      if (!isThread(tracee) && this.#isOwnChild(tracee.pid)) continue;
       for (;;) {
         const stop = tracee.waitStop();
         if (stop.kind === "exited" || stop.kind === "killed") break;
         tracee.resume();
       }
     }
+  }
+
+  /** Then its exit status is for whoever started it in this process, and must not be taken away here. */
+  #isOwnChild(pid: number): boolean {
+    return this.#tasks.some((task) => task.pid === pid && task.stat.ppid === process.pid);
   }
 
   [Symbol.dispose](): void {

@@ -1,7 +1,7 @@
 // Floating point and vector registers: from the XSAVE area of PTRACE_GETREGSET to CRIU's fpregs entry. Pure.
 // Layout: Intel SDM volume 1, 13.4 (legacy region, header, standard-format components).
-import type { Init } from "../images/message";
-import type { UserX86FpregsEntry } from "../images/messages";
+import type { Init } from "../../images/message";
+import type { UserX86FpregsEntry } from "../../images/messages";
 
 /** Components of the standard format: bit in XSTATE_BV, offset and size in bytes as on all processors that have them. */
 const components = {

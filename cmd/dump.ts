@@ -1,0 +1,96 @@
+// faultline dump: freezes a running process tree into an image directory.
+import { type Command, InvalidArgumentError, Option } from "commander";
+import type { DumpOptions, DumpResult } from "../src/task/dump/dump";
+
+interface Options {
+  tree: number;
+  imagesDir: string;
+  leaveRunning?: boolean;
+  leaveStopped?: boolean;
+  compress: "lz4" | "none";
+  shellJob?: boolean;
+  tcpClose?: boolean;
+  tcpEstablished?: boolean;
+  fileLocks?: boolean;
+  ghostLimit: number;
+  timeout: number;
+  json?: boolean;
+}
+
+export function pidArgument(text: string): number {
+  const pid = Number(text);
+  if (!/^\d+$/.test(text) || pid < 1 || pid > 4194304) throw new InvalidArgumentError("not a process id");
+  return pid;
+}
+
+/** Bytes, with K, M or G for powers of 1024. */
+export function sizeArgument(text: string): number {
+  const match = /^(\d+)([KMG]?)$/i.exec(text);
+  if (match === null) throw new InvalidArgumentError("not a size, like 4M");
+  const power = ["", "K", "M", "G"].indexOf((match[2] as string).toUpperCase());
+  return Number(match[1]) * 1024 ** power;
+}
+
+function secondsArgument(text: string): number {
+  const seconds = Number(text);
+  if (!(seconds > 0 && seconds <= 3600)) throw new InvalidArgumentError("not a time between 0 and 3600 seconds");
+  return seconds;
+}
+
+export function define(command: Command): void {
+  command
+    .requiredOption("-t, --tree <pid>", "the root of the process tree", pidArgument)
+    .requiredOption("-D, --images-dir <dir>", "where the images go; must not exist, or be empty")
+    .option("-R, --leave-running", "let the tree run on after the dump")
+    .addOption(new Option("-s, --leave-stopped", "leave the tree stopped after the dump").conflicts("leaveRunning"))
+    .addOption(new Option("--compress <how>", "page files").choices(["lz4", "none"]).default("lz4"))
+    .option("-j, --shell-job", "session and terminal belong to a shell outside of the tree")
+    .option("--tcp-close", "restore TCP connections closed")
+    .option("--tcp-established", "keep TCP connections (not supported yet)")
+    .option("-l, --file-locks", "take file locks along")
+    .option("--ghost-limit <size>", "largest deleted file that is taken along", sizeArgument, 1024 * 1024)
+    .option("--timeout <seconds>", "how long the tree may take to stop", secondsArgument, 10)
+    .option("--json", "print the summary as JSON")
+    .addHelpText(
+      "after",
+      "\nExample:\n  $ faultline dump --tree 4711 --images-dir /var/tmp/checkpoint --leave-running\n",
+    )
+    .action(async (options: Options) => {
+      const { dump } = require("../src/task/dump/dump") as typeof import("../src/task/dump/dump");
+      const abort = new AbortController();
+      const onSignal = (): void => abort.abort();
+      for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(name, onSignal);
+      const result = await dump(dumpOptions(options, abort.signal));
+      process.stdout.write(options.json === true ? `${JSON.stringify(result)}\n` : text(result));
+    });
+}
+
+function dumpOptions(options: Options, signal: AbortSignal): DumpOptions {
+  return {
+    pid: options.tree,
+    directory: options.imagesDir,
+    after: options.leaveRunning === true ? "run" : options.leaveStopped === true ? "stop" : "kill",
+    compress: options.compress,
+    shellJob: options.shellJob ?? false,
+    tcpClose: options.tcpClose ?? false,
+    tcpEstablished: options.tcpEstablished ?? false,
+    fileLocks: options.fileLocks ?? false,
+    ghostLimitBytes: options.ghostLimit,
+    freezeTimeoutMs: options.timeout * 1000,
+    signal,
+  };
+}
+
+function text(result: DumpResult): string {
+  const ms = (us: number): string => `${(us / 1000).toFixed(1)} ms`;
+  const mib = (bytes: number): string => `${(bytes / 1048576).toFixed(1)} MiB`;
+  const plural = (count: number, noun: string): string => `${count} ${noun}${count === 1 ? "" : "s"}`;
+  const lines = [
+    `dumped ${plural(result.taskCount, "task")}, ${plural(result.threadCount, "thread")} to ${result.directory}`,
+    `frozen ${ms(result.frozenUs)}, of which stopping ${ms(result.freezingUs)}; written in ${ms(result.writeUs)}`,
+    `${plural(result.pageCount, "page")} (${mib(result.pageCount * 4096)}) in ${mib(result.pageFileBytes)}; ` +
+      `${plural(result.zeroPageCount, "zero page")} left out`,
+    ...result.warnings.map((warning) => `warning: ${warning}`),
+  ];
+  return `${lines.join("\n")}\n`;
+}

@@ -1,0 +1,180 @@
+// Gathers the whole state of a frozen tree into image records and copied pages. Runs from freeze to release without a
+// pause; writes nothing.
+import type { Init } from "../../images/message";
+import type { TaskKobjIdsEntry } from "../../images/messages";
+import { listProc, parseMappings, readProcBytes } from "../proc";
+import { coreImages, zombieCore } from "./coreImage";
+import { MemoryFiles } from "./descriptors/memoryFiles";
+import { parseFileLocks } from "./fileLocks";
+import { FilesTables } from "./filesTable";
+import type { FrozenTask, FrozenTree } from "./freeze";
+import { ImageSet } from "./imageSet";
+import { copyAddressSpace, copySharedObject, type ImageRun } from "./memory";
+import type { ObstacleOptions } from "./obstacles";
+import { OpenFile } from "./openFile";
+import type { PageStore } from "./pageStore";
+import { heldFile, RegularFiles } from "./regularFiles";
+import { SeccompFilters } from "./seccompImage";
+import { SharedIds, type TaskIds } from "./sharedIds";
+import { type SharedObject, spaceImage } from "./spaceImage";
+import { askState, TaskAgent, type TaskState } from "./taskState";
+import { classifyMappings } from "./vmas";
+
+/** Ids of the namespaces that the dump runs in, as CRIU numbers them; tasks of other namespaces are refused. */
+const namespaceIds = {
+  pid_ns_id: 1,
+  net_ns_id: 2,
+  ipc_ns_id: 3,
+  uts_ns_id: 4,
+  time_ns_id: 5,
+  mnt_ns_id: 6,
+  user_ns_id: 7,
+  cgroup_ns_id: 8,
+} as const;
+const imageVersion = 2;
+
+/** One pagemap image to be written. */
+export interface PageSet {
+  readonly name: string;
+  readonly runs: readonly ImageRun[];
+}
+
+export interface Collected {
+  readonly images: ImageSet;
+  readonly pageSets: readonly PageSet[];
+  readonly pagesScanned: number;
+  /** Signals to deliver when a thread is let go, by tid. */
+  readonly deferred: ReadonlyMap<number, number>;
+  /** What a restored tree will find different, for people. */
+  readonly warnings: readonly string[];
+}
+
+interface Collector {
+  readonly images: ImageSet;
+  readonly store: PageStore;
+  readonly regular: RegularFiles;
+  readonly memory: MemoryFiles;
+  readonly tables: FilesTables;
+  readonly seccomp: SeccompFilters;
+  readonly shared: Map<number, SharedObject>;
+  readonly pageSets: PageSet[];
+  readonly deferred: Map<number, number>;
+  pagesScanned: number;
+}
+
+export function collect(tree: FrozenTree, store: PageStore, options: ObstacleOptions): Collected {
+  const images = new ImageSet();
+  const regular = new RegularFiles(images, options.ghostLimitBytes);
+  const memory = new MemoryFiles(images);
+  const collector: Collector = {
+    ...{ images, store, regular, memory },
+    tables: new FilesTables(images, regular, memory, options),
+    seccomp: new SeccompFilters(),
+    shared: new Map(),
+    pageSets: [],
+    deferred: new Map(),
+    pagesScanned: 0,
+  };
+  const ids = new SharedIds();
+  addInventory(images);
+  for (const task of tree.tasks) {
+    addToTree(images, task, tree.root);
+    if (task.state === "zombie") images.add(`core-${task.pid}.img`, "CORE", zombieCore(task));
+    else addTask(collector, task, ids.of(task.pid), options);
+  }
+  addSharedObjects(collector);
+  collector.seccomp.write(images);
+  addClocks(images);
+  const { pageSets, pagesScanned, deferred } = collector;
+  return { images, pageSets, pagesScanned, deferred, warnings: [] };
+}
+
+function addInventory(images: ImageSet): void {
+  images.add("inventory.img", "INVENTORY", {
+    img_version: imageVersion,
+    fdinfo_per_id: true,
+    root_ids: { vm_id: 1, files_id: 1, fs_id: 1, sighand_id: 1, ...namespaceIds },
+    ns_per_id: true,
+    root_cg_set: 1,
+    lsmtype: 0,
+    network_lock_method: 0,
+    plugins_entry: {},
+  });
+}
+
+function addToTree(images: ImageSet, task: FrozenTask, root: number): void {
+  images.add("pstree.img", "PSTREE", {
+    pid: task.pid,
+    ppid: task.pid === root ? 0 : task.stat.ppid,
+    pgid: task.stat.pgrp,
+    sid: task.stat.session,
+    threads: task.state === "zombie" ? [task.pid] : task.threads.map((thread) => thread.tid),
+  });
+}
+
+/** Asks the task itself, and puts it back as it was whatever happens. */
+function askTask(collector: Collector, task: FrozenTask): TaskState {
+  const agent = new TaskAgent(task);
+  try {
+    agent.open();
+    return askState(agent);
+  } finally {
+    agent.close();
+    for (const [tid, signal] of agent.deferred) collector.deferred.set(tid, signal);
+  }
+}
+
+function addTask(collector: Collector, task: FrozenTask, ids: TaskIds, options: ObstacleOptions): void {
+  const { images, regular } = collector;
+  const { pid } = task;
+  const state = askTask(collector, task);
+  const vmas = classifyMappings(parseMappings(readProcBytes(pid, "smaps").toString("latin1")));
+  if (ids.first.vm) {
+    const copy = copyAddressSpace(pid, vmas, collector.store);
+    collector.pagesScanned += copy.pagesScanned;
+    collector.pageSets.push({ name: `pagemap-${pid}.img`, runs: copy.runs });
+    const files = { regular, memory: collector.memory, shared: collector.shared };
+    images.add(`mm-${pid}.img`, "MM", spaceImage(task, state, vmas, copy.guards, files));
+  }
+  for (const { tid, core } of coreImages(task, state, (tracee) => collector.seccomp.of(tracee))) {
+    images.add(`core-${tid}.img`, "CORE", core);
+  }
+  images.add(`ids-${pid}.img`, "IDS", kernelIds(ids));
+  if (ids.first.files) {
+    collector.tables.addTable(pid, ids.files);
+    if (options.fileLocks) addLocks(images, pid);
+  }
+  const folder = (name: string): number => regular.add(heldFile(pid, name), { flags: 0, position: 0n });
+  images.add(`fs-${pid}.img`, "FS", { cwd_id: folder("cwd"), root_id: folder("root"), umask: state.umask });
+}
+
+function kernelIds(ids: TaskIds): Init<TaskKobjIdsEntry> {
+  return { vm_id: ids.vm, files_id: ids.files, fs_id: ids.fs, sighand_id: ids.sighand, ...namespaceIds };
+}
+
+function addLocks(images: ImageSet, pid: number): void {
+  const known = new Set<string>();
+  for (const fd of listProc(pid, "fd").map(Number)) {
+    const file = new OpenFile(pid, fd);
+    for (const lock of parseFileLocks(file.info, pid, fd)) {
+      const key = `${file.stat.dev}:${file.stat.ino}:${lock.flag}:${lock.type}:${lock.start}:${lock.len}`;
+      if (known.has(key)) continue;
+      known.add(key);
+      images.add("filelocks.img", "FILE_LOCKS", lock);
+    }
+  }
+}
+
+function addSharedObjects(collector: Collector): void {
+  for (const [shmid, { path, pid }] of [...collector.shared, ...collector.memory.contents]) {
+    const runs = copySharedObject(path, pid, collector.store);
+    collector.pagesScanned += runs.reduce((sum, run) => sum + run.pageCount, 0);
+    collector.pageSets.push({ name: `pagemap-shmem-${shmid}.img`, runs });
+  }
+}
+
+function addClocks(images: ImageSet): void {
+  const now = process.hrtime.bigint();
+  const time = { tv_sec: now / 1_000_000_000n, tv_nsec: now % 1_000_000_000n };
+  images.add("timens-0.img", "TIMENS", { monotonic: time, boottime: time });
+}

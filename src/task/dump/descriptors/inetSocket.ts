@@ -1,0 +1,119 @@
+// TCP and UDP sockets: listening, closed and datagram ones. Established TCP is dumped as closed under --tcp-close only.
+import { FaultlineError } from "../../../errors";
+import { native } from "../../../native";
+import type { ImageSet } from "../imageSet";
+import type { OpenFile } from "../openFile";
+import { integerOption, socketOptions } from "./socketOptions";
+
+const solSocket = 1;
+const soType = 3;
+const soProtocol = 38;
+const soAcceptConnection = 30;
+const solTcp = 6;
+const tcp = { noDelay: 1, cork: 3, keepIdle: 4, keepInterval: 5, keepCount: 6, info: 11 } as const;
+const solIp = 0;
+const ip = { tos: 1, ttl: 2, packetInfo: 8, freeBind: 15 } as const;
+const solIpv6 = 41;
+const ipv6Only = 26;
+const familyInet6 = 10;
+const streamType = 1;
+export const tcpState = { established: 1, closed: 7, listen: 10 } as const;
+const sackedOffset = 28; // struct tcp_info.tcpi_sacked: of a listening socket, its backlog
+
+interface Address {
+  readonly family: number;
+  readonly port: number;
+  readonly words: number[];
+}
+
+function address(fd: number, peer: boolean, family: number): Address {
+  const buffer = Buffer.alloc(128);
+  const length = native.socketName(fd, peer ? 1 : 0, buffer);
+  const wordCount = family === familyInet6 ? 4 : 1;
+  if (length < 0) return { family, port: 0, words: new Array<number>(wordCount).fill(0) };
+  const at = family === familyInet6 ? 8 : 4;
+  return {
+    family: buffer.readUInt16LE(0),
+    port: buffer.readUInt16BE(2),
+    words: Array.from({ length: wordCount }, (_, index) => buffer.readUInt32LE(at + index * 4)),
+  };
+}
+
+export interface InetFacts {
+  readonly family: number;
+  readonly type: number;
+  readonly protocol: number;
+  readonly state: number;
+  readonly backlog: number;
+  readonly source: Address;
+  readonly target: Address;
+}
+
+export function inetFacts(fd: number): InetFacts {
+  const type = integerOption(fd, solSocket, soType);
+  const protocol = integerOption(fd, solSocket, soProtocol);
+  const family = integerOption(fd, solSocket, 39);
+  const listening = integerOption(fd, solSocket, soAcceptConnection) !== 0;
+  const info = Buffer.alloc(256);
+  const hasInfo = type === streamType && native.getSocketOption(fd, solTcp, tcp.info, info) > 0;
+  const target = address(fd, true, family);
+  const state = hasInfo ? (info[0] as number) : target.port !== 0 ? tcpState.established : tcpState.closed;
+  const backlog = listening && hasInfo ? info.readUInt32LE(sackedOffset) : 0;
+  return { family, type, protocol, state, backlog, source: address(fd, false, family), target };
+}
+
+export function addInetSocket(
+  images: ImageSet,
+  id: number,
+  file: OpenFile,
+  options: { readonly tcpClose: boolean },
+): void {
+  file.withCopy((fd) => {
+    const facts = inetFacts(fd);
+    const isTcp = facts.type === streamType;
+    const keep = !isTcp || facts.state === tcpState.listen || facts.state === tcpState.closed;
+    if (!keep && !options.tcpClose) {
+      throw new FaultlineError("UNSUPPORTED", `descriptor ${file.fd} is a TCP connection`, {
+        pid: file.pid,
+        advice: "use --tcp-close to restore it closed",
+      });
+    }
+    const ttl = integerOption(fd, solIp, ip.ttl);
+    const tos = integerOption(fd, solIp, ip.tos);
+    const is6 = facts.family === familyInet6;
+    images.addFile("INETSK", {
+      id,
+      isk: {
+        ...{ id, ino: file.inode, family: facts.family, type: facts.type, proto: facts.protocol },
+        state: keep ? facts.state : tcpState.closed,
+        src_port: facts.source.port,
+        dst_port: facts.target.port,
+        flags: file.flags,
+        backlog: facts.backlog,
+        src_addr: facts.source.words,
+        dst_addr: facts.target.words,
+        fown: file.owner(),
+        opts: socketOptions(fd, false),
+        v6only: is6 ? integerOption(fd, solIpv6, ipv6Only) !== 0 : undefined,
+        ip_opts: is6
+          ? {}
+          : {
+              freebind: integerOption(fd, solIp, ip.freeBind) !== 0 ? true : undefined,
+              pktinfo: integerOption(fd, solIp, ip.packetInfo) !== 0 ? true : undefined,
+              tos: tos === 0 ? undefined : tos,
+              ttl,
+            },
+        ns_id: 2,
+        tcp_opts: isTcp
+          ? {
+              cork: integerOption(fd, solTcp, tcp.cork) !== 0 ? true : undefined,
+              nodelay: integerOption(fd, solTcp, tcp.noDelay) !== 0 ? true : undefined,
+              keepcnt: integerOption(fd, solTcp, tcp.keepCount),
+              keepidle: integerOption(fd, solTcp, tcp.keepIdle),
+              keepintvl: integerOption(fd, solTcp, tcp.keepInterval),
+            }
+          : undefined,
+      },
+    });
+  });
+}

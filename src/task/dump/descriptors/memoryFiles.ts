@@ -1,0 +1,66 @@
+// memfds, open or mapped (memfd_create(2)): their inodes with seals, and who holds them. Contents are gathered apart.
+import type { Init } from "../../../images/message";
+import type { FownEntry } from "../../../images/messages";
+import { native } from "../../../native";
+import type { ImageSet } from "../imageSet";
+import { noOwner, type OpenFile } from "../openFile";
+import type { HeldFile } from "../regularFiles";
+
+const getSeals = 1034; // F_GET_SEALS
+
+export class MemoryFiles {
+  readonly #images: ImageSet;
+  readonly #inodes = new Map<string, number>();
+  readonly #mapped = new Map<string, number>();
+  /** Objects whose contents must be copied: inode as shmid, and a path by which this process can read them. */
+  readonly contents = new Map<number, { readonly path: string; readonly pid: number }>();
+
+  constructor(images: ImageSet) {
+    this.#images = images;
+  }
+
+  addDescriptor(id: number, file: OpenFile): void {
+    const path = `/proc/${file.pid}/fd/${file.fd}`;
+    const held = { procPath: path, pid: file.pid, link: file.link, stat: file.stat };
+    const seals = file.withCopy((fd) => Math.max(0, native.fcntlNumber(fd, getSeals, 0)));
+    this.#addFile(id, held, seals, file.flags, file.position, file.owner());
+  }
+
+  /** The id of a mapped memfd. `flags`: open(2) flags as the mapping tells them. */
+  mapped(held: HeldFile, flags: number, seals: number): number {
+    const key = `${held.stat.dev}:${held.stat.ino}:${flags}`;
+    const known = this.#mapped.get(key);
+    if (known !== undefined) return known;
+    const id = this.#images.newFileId();
+    this.#mapped.set(key, id);
+    this.#addFile(id, held, seals, flags, 0n, noOwner);
+    return id;
+  }
+
+  #addFile(id: number, held: HeldFile, seals: number, flags: number, pos: bigint, fown: Init<FownEntry>): void {
+    const inodeId = this.#inode(held, seals);
+    this.#images.addFile("MEMFD", { id, memfd: { id, flags, pos, fown, inode_id: inodeId } });
+  }
+
+  #inode(held: HeldFile, seals: number): number {
+    const { stat } = held;
+    const key = `${stat.dev}:${stat.ino}`;
+    const known = this.#inodes.get(key);
+    if (known !== undefined) return known;
+    const inodeId = this.#inodes.size + 1;
+    this.#inodes.set(key, inodeId);
+    const shmid = Number(stat.ino);
+    this.contents.set(shmid, { path: held.procPath, pid: held.pid });
+    this.#images.add("memfd.img", "MEMFD_INODE", {
+      name: held.link.replace(/^\/memfd:/, "").replace(/ \(deleted\)$/, ""),
+      uid: Number(stat.uid),
+      gid: Number(stat.gid),
+      size: stat.size,
+      shmid,
+      seals,
+      inode_id: BigInt(inodeId),
+      mode: Number(stat.mode) & 0o7777,
+    });
+    return inodeId;
+  }
+}

@@ -1,0 +1,109 @@
+// Terminals: the shell's own (--shell-job) and pseudo-terminal pairs of the tree (tty(4), pty(7), ioctl_tty(2)).
+import { native } from "../../../native";
+import { readStat } from "../../proc";
+import type { ImageSet } from "../imageSet";
+import type { OpenFile } from "../openFile";
+import { heldFile, type RegularFiles } from "../regularFiles";
+
+const request = {
+  getTermios: 0x5401, // TCGETS: struct termios, 36 bytes
+  getLockedTermios: 0x5456,
+  getWindowSize: 0x5413,
+  getExclusive: 0x80045440,
+  getPacketMode: 0x80045438,
+  getPtyLock: 0x80045439,
+  getPtyNumber: 0x80045430,
+  getForegroundGroup: 0x540f,
+  getSession: 0x5429,
+} as const;
+const termiosBytes = 36;
+const controlCharacters = 19;
+const ttyType = { unknown: 0, pty: 1, console: 2, vt: 3, currentTty: 4, externalTty: 5, serial: 6 } as const;
+const majorSlaveFirst = 136;
+const majorSlaveLast = 143;
+
+function number(fd: number, what: number): number {
+  const value = new Int32Array(1);
+  return native.ioctlBuffer(fd, what, value) < 0 ? 0 : (value[0] as number);
+}
+
+function termios(fd: number, what: number) {
+  const buffer = Buffer.alloc(termiosBytes + 8);
+  if (native.ioctlBuffer(fd, what, buffer) < 0) return undefined;
+  const cflag = buffer.readUInt32LE(8);
+  const speed = cflag & 0o10017;
+  return {
+    c_iflag: buffer.readUInt32LE(0),
+    c_oflag: buffer.readUInt32LE(4),
+    c_cflag: cflag,
+    c_lflag: buffer.readUInt32LE(12),
+    c_line: buffer[16] as number,
+    c_ispeed: speed,
+    c_ospeed: speed,
+    c_cc: [...buffer.subarray(17, 17 + controlCharacters)],
+  };
+}
+
+export class Terminals {
+  readonly #images: ImageSet;
+  readonly #regular: RegularFiles;
+  readonly #infos = new Map<string, number>();
+
+  constructor(images: ImageSet, regular: RegularFiles) {
+    this.#images = images;
+    this.#regular = regular;
+  }
+
+  add(id: number, file: OpenFile): void {
+    const { rdev } = file.stat;
+    const major = Number((rdev >> 8n) & 0xfffn);
+    const minor = Number((rdev & 0xffn) | ((rdev >> 12n) & 0xfff00n));
+    const isMaster = major === 5 && minor === 2;
+    const isSlave = major >= majorSlaveFirst && major <= majorSlaveLast;
+    file.withCopy((fd) => {
+      const index = isMaster ? number(fd, request.getPtyNumber) : (major - majorSlaveFirst) * 256 + minor;
+      const key = isMaster ? `master:${index}` : `${major}:${minor}`;
+      const infoId = this.#infos.get(key) ?? this.#infos.size + 1;
+      if (!this.#infos.has(key)) {
+        this.#infos.set(key, infoId);
+        this.#addInfo(infoId, file, fd, isMaster || isSlave ? { index, isMaster } : undefined);
+      }
+      const regularId = this.#regular.add(heldFile(file.pid, `fd/${file.fd}`), { flags: file.flags, position: 0n });
+      this.#images.addFile("TTY", {
+        id,
+        tty: { id, tty_info_id: infoId, flags: file.flags, fown: file.owner(), regf_id: regularId },
+      });
+    });
+  }
+
+  #addInfo(id: number, file: OpenFile, fd: number, pty: { index: number; isMaster: boolean } | undefined): void {
+    const size = new Uint16Array(4);
+    const hasSize = native.ioctlBuffer(fd, request.getWindowSize, size) >= 0;
+    const controlling = readStat(file.pid).tty === Number(file.stat.rdev);
+    const known = termios(fd, request.getTermios);
+    this.#images.add("tty-info.img", "TTY_INFO", {
+      id,
+      type: pty === undefined ? ttyType.unknown : ttyType.pty,
+      locked: pty?.isMaster === true && number(fd, request.getPtyLock) !== 0,
+      exclusive: number(fd, request.getExclusive) !== 0,
+      packet_mode: pty?.isMaster === true && number(fd, request.getPacketMode) !== 0,
+      sid: controlling ? number(fd, request.getSession) : 0,
+      pgrp: controlling ? number(fd, request.getForegroundGroup) : 0,
+      rdev: Number(file.stat.rdev),
+      termios: known,
+      termios_locked: known === undefined ? undefined : termios(fd, request.getLockedTermios),
+      winsize: hasSize
+        ? {
+            ws_row: size[0] as number,
+            ws_col: size[1] as number,
+            ws_xpixel: size[2] as number,
+            ws_ypixel: size[3] as number,
+          }
+        : undefined,
+      pty: pty === undefined ? undefined : { index: pty.index },
+      dev: Number(file.stat.dev),
+      uid: Number(file.stat.uid),
+      gid: Number(file.stat.gid),
+    });
+  }
+}

@@ -1,0 +1,173 @@
+// Unix sockets: pairs, listening and connected ones, datagrams, their queues and the descriptors in those
+// (unix(7), sock_diag(7)).
+import { closeSync, statSync } from "node:fs";
+import { checked } from "../../../errors";
+import { native } from "../../../native";
+import type { ImageSet } from "../imageSet";
+import type { OpenFile } from "../openFile";
+import { integerOption, socketOptions } from "./socketOptions";
+
+const netlinkSockDiag = 4;
+const sockDiagByFamily = 20;
+const requestFlags = 0x301; // NLM_F_REQUEST | NLM_F_DUMP
+const show = { name: 1, vfs: 2, peer: 4, queueLengths: 16 } as const;
+const attribute = { name: 0, vfs: 1, peer: 2, queueLengths: 4, shutdown: 6 } as const;
+const messageHeader = 16;
+const diagHeader = 16;
+const familyUnix = 1;
+const solSocket = 1;
+const soPeekOffset = 42;
+const streamType = 1;
+const packetBytesMax = 1024 * 1024;
+const descriptorsMax = 253;
+const listenState = 10;
+
+export interface UnixFacts {
+  readonly inode: number;
+  readonly type: number;
+  readonly state: number;
+  /** As bound: raw bytes, a NUL first for abstract names. */
+  readonly name: Buffer;
+  readonly peer: number;
+  readonly backlog: number;
+  readonly shutdown: number;
+}
+
+/** Every unix socket of this network namespace, by inode. */
+export function unixSockets(): Map<number, UnixFacts> {
+  const request = Buffer.alloc(messageHeader + 24);
+  request.writeUInt32LE(request.length, 0);
+  request.writeUInt16LE(sockDiagByFamily, 4);
+  request.writeUInt16LE(requestFlags, 6);
+  request[messageHeader] = familyUnix;
+  request.writeUInt32LE(0xffffffff, messageHeader + 4); // every state
+  request.writeUInt32LE(show.name | show.vfs | show.peer | show.queueLengths, messageHeader + 12);
+  const answer = Buffer.alloc(4 * 1024 * 1024);
+  const length = checked(native.netlinkDump(netlinkSockDiag, request, answer), "netlink", "cannot list unix sockets");
+  const found = new Map<number, UnixFacts>();
+  for (let at = 0; at + messageHeader <= length; ) {
+    const size = answer.readUInt32LE(at);
+    if (size < messageHeader) break;
+    if (answer.readUInt16LE(at + 4) === sockDiagByFamily) {
+      const facts = parseUnix(answer.subarray(at + messageHeader, at + size));
+      found.set(facts.inode, facts);
+    }
+    at += (size + 3) & ~3;
+  }
+  return found;
+}
+
+function parseUnix(message: Buffer): UnixFacts {
+  let name: Buffer = Buffer.alloc(0);
+  let peer = 0;
+  let backlog = 0;
+  let shutdown = 0;
+  for (let at = diagHeader; at + 4 <= message.length; ) {
+    const size = message.readUInt16LE(at);
+    if (size < 4) break;
+    const value = message.subarray(at + 4, at + size);
+    const kind = message.readUInt16LE(at + 2) & 0x3fff;
+    if (kind === attribute.name) name = Buffer.from(value);
+    else if (kind === attribute.peer) peer = value.readUInt32LE(0);
+    else if (kind === attribute.queueLengths) backlog = value.readUInt32LE(4);
+    else if (kind === attribute.shutdown) shutdown = value[0] ?? 0;
+    at += (size + 3) & ~3;
+  }
+  const [, type, state] = message as unknown as [number, number, number];
+  return { inode: message.readUInt32LE(4), type, state, name, peer, backlog, shutdown };
+}
+
+interface PendingQueue {
+  readonly id: number;
+  readonly file: OpenFile;
+  readonly facts: UnixFacts;
+}
+
+export class UnixSockets {
+  readonly #images: ImageSet;
+  #all: Map<number, UnixFacts> | undefined;
+  #pending: PendingQueue[] = [];
+
+  constructor(images: ImageSet) {
+    this.#images = images;
+  }
+
+  add(id: number, file: OpenFile): void {
+    this.#all ??= unixSockets();
+    const facts = this.#all.get(file.inode);
+    if (facts === undefined) throw new Error(`unix socket ${file.inode} is unknown to sock_diag`);
+    const isListening = facts.state === listenState;
+    file.withCopy((fd) => {
+      const opts = socketOptions(fd, true);
+      const path = facts.name.length > 0 && facts.name[0] !== 0;
+      this.#images.addFile("UNIXSK", {
+        id,
+        usk: {
+          ...{ id, ino: file.inode, type: facts.type, state: facts.state, flags: file.flags, uflags: 0 },
+          backlog: isListening ? facts.backlog : 0,
+          peer: facts.peer,
+          fown: file.owner(),
+          opts,
+          name: path ? Buffer.concat([facts.name, Buffer.alloc(facts.name.at(-1) === 0 ? 0 : 1)]) : facts.name,
+          shutdown: facts.shutdown === 0 ? undefined : facts.shutdown,
+          file_perms: path ? filePermissions(file, facts.name) : undefined,
+          ns_id: 2,
+        },
+      });
+    });
+    if (!isListening) this.#pending.push({ id, file, facts });
+  }
+
+  /** Writes the queues of the sockets added since the last call; `idOf` gives the id of a descriptor in transit. */
+  addQueues(idOf: (copy: number) => number): void {
+    while (this.#pending.length > 0) {
+      const batch = this.#pending;
+      this.#pending = [];
+      for (const pending of batch) this.#addQueue(pending, idOf);
+    }
+  }
+
+  #addQueue({ id, file, facts }: PendingQueue, idOf: (copy: number) => number): void {
+    file.withCopy((fd) => {
+      const before = integerOption(fd, solSocket, soPeekOffset);
+      const setOffset = (offset: number): number =>
+        native.setSocketOption(fd, solSocket, soPeekOffset, new Int32Array([offset]));
+      if (setOffset(0) < 0) return;
+      try {
+        for (;;) {
+          const packet = peek(fd);
+          if (packet === undefined || (packet.bytes.length === 0 && facts.type === streamType)) return;
+          const rights = packet.descriptors.map(idOf);
+          for (const copy of packet.descriptors) closeSync(copy);
+          this.#images.add(
+            "sk-queues.img",
+            "SK_QUEUES",
+            { id_for: id, length: packet.bytes.length, scm: rights.length === 0 ? [] : [{ type: 1, rights }] },
+            { kind: "bytes", bytes: packet.bytes },
+          );
+        }
+      } finally {
+        setOffset(before);
+      }
+    });
+  }
+}
+
+function peek(fd: number): { bytes: Buffer; descriptors: number[] } | undefined {
+  const buffer = Buffer.alloc(packetBytesMax);
+  const fds = new Int32Array(descriptorsMax);
+  const facts = new Int32Array(3);
+  const got = native.packetPeek(fd, buffer, fds, facts, Buffer.alloc(128));
+  if (got < 0) return undefined;
+  return { bytes: Buffer.from(buffer.subarray(0, got)), descriptors: [...fds.subarray(0, facts[0])] };
+}
+
+function filePermissions(file: OpenFile, name: Buffer): { mode: number; uid: number; gid: number } | undefined {
+  const path = name.toString("utf8").replace(/\0+$/, "");
+  try {
+    const stat = statSync(path.startsWith("/") ? path : `/proc/${file.pid}/cwd/${path}`);
+    return { mode: stat.mode, uid: stat.uid, gid: stat.gid };
+  } catch {
+    return undefined; // unlinked since: the socket lives on without its name
+  }
+}

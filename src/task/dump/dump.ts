@@ -1,0 +1,201 @@
+// dump(): freezes a process tree into an image directory. The order of things is here; what each thing is, elsewhere.
+//
+// All or nothing: until the images are complete under their final name the tree is only ever stopped, and on any failure
+// it runs on. See docs/dump.md for what happens when this process itself is killed.
+import { FaultlineError } from "../../errors";
+import { pageSize, signals } from "../constants";
+import { readProc } from "../proc";
+import { type Collected, collect } from "./collect";
+import { FrozenTree, treeOf } from "./freeze";
+import { ImageFolder } from "./imageFolder";
+import { findObstacles, type ObstacleOptions, throwObstacles } from "./obstacles";
+import { type Compression, type PageImageSummary, writePageImages } from "./pageImages";
+import { PageStore } from "./pageStore";
+
+export const ghostLimitBytesDefault = 1024 * 1024;
+export const freezeTimeoutMsDefault = 10_000;
+/** Room beyond what is resident now, for what the tree touches until it is frozen. */
+const reserveFactor = 1.05;
+const reserveSlackBytes = 4 * 1024 * 1024;
+
+/** What becomes of the tree after a successful dump. */
+export type AfterDump = "kill" | "run" | "stop";
+
+export type DumpPhase = "check" | "prepare" | "freeze" | "collect" | "write" | "done";
+
+export interface DumpOptions {
+  /** The root of the tree. */
+  readonly pid: number;
+  /** Where the images go: a directory that does not exist or is empty. */
+  readonly directory: string;
+  /** Default "kill". */
+  readonly after?: AfterDump;
+  /** Default "lz4": packed page files. "none": raw ones, which CRIU reads. */
+  readonly compress?: Compression;
+  /** The tree belongs to a shell: its session leader and terminal are outside. */
+  readonly shellJob?: boolean;
+  /** TCP connections are restored closed. */
+  readonly tcpClose?: boolean;
+  readonly tcpEstablished?: boolean;
+  readonly fileLocks?: boolean;
+  /** Largest deleted file that is taken along, bytes. */
+  readonly ghostLimitBytes?: number;
+  /** How long a thread may take to stop, milliseconds. */
+  readonly freezeTimeoutMs?: number;
+  /** Aborting before the images are complete lets the tree run on. */
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (event: { readonly phase: DumpPhase; readonly elapsedMs: number }) => void;
+}
+
+export interface DumpResult {
+  readonly directory: string;
+  readonly pid: number;
+  readonly taskCount: number;
+  readonly threadCount: number;
+  readonly pageCount: number;
+  readonly lazyPageCount: number;
+  readonly zeroPageCount: number;
+  /** Bytes of the page files. */
+  readonly pageFileBytes: number;
+  /** From the first stop until every thread stood, microseconds. */
+  readonly freezingUs: number;
+  /** From the first stop until everything was read out of the tree, microseconds: the pause of a --leave-running dump. */
+  readonly frozenUs: number;
+  readonly writeUs: number;
+  readonly totalUs: number;
+  readonly warnings: readonly string[];
+}
+
+interface Timeline {
+  readonly start: bigint;
+  frozen: bigint;
+  copied: bigint;
+}
+
+const now = (): bigint => process.hrtime.bigint();
+const micros = (from: bigint, to: bigint): number => Number((to - from) / 1000n);
+
+export async function dump(options: DumpOptions): Promise<DumpResult> {
+  const started = now();
+  const progress = (phase: DumpPhase): void => {
+    options.onProgress?.({ phase, elapsedMs: micros(started, now()) / 1000 });
+  };
+  const check = (): void => {
+    if (options.signal?.aborted) {
+      throw new FaultlineError("ABORTED", "the dump was given up; the program runs on", { pid: options.pid });
+    }
+  };
+  const wanted = obstacleOptions(options);
+  check();
+  progress("check");
+  throwObstacles(findObstacles(options.pid, wanted));
+  progress("prepare");
+  const folder = new ImageFolder(options.directory);
+  try {
+    const store = new PageStore();
+    store.reserve(residentBytes(options.pid) * reserveFactor + reserveSlackBytes);
+    await new Promise((resume) => setImmediate(resume)); // lets an abort be heard before the freeze
+    check();
+    progress("freeze");
+    const time: Timeline = { start: now(), frozen: 0n, copied: 0n };
+    using tree = FrozenTree.freeze(options.pid, options.freezeTimeoutMs ?? freezeTimeoutMsDefault);
+    time.frozen = now();
+    const collected = collect(tree, store, wanted);
+    time.copied = now();
+    const after = options.after ?? "kill";
+    if (after === "run") tree.release(collected.deferred);
+    progress("write");
+    const pages = await write(folder, collected, time, options.compress ?? "lz4", check);
+    check();
+    await folder.commit();
+    if (after === "kill") tree.kill();
+    if (after === "stop") stopTree(tree, collected);
+    progress("done");
+    return summary(options, tree, collected, pages, time, started);
+  } finally {
+    folder.abandon();
+  }
+}
+
+function obstacleOptions(options: DumpOptions): ObstacleOptions {
+  return {
+    shellJob: options.shellJob ?? false,
+    tcpEstablished: options.tcpEstablished ?? false,
+    tcpClose: options.tcpClose ?? false,
+    fileLocks: options.fileLocks ?? false,
+    ghostLimitBytes: options.ghostLimitBytes ?? ghostLimitBytesDefault,
+  };
+}
+
+/** About how much memory the tree holds. */
+function residentBytes(root: number): number {
+  let pages = 0;
+  for (const pid of treeOf(root)) pages += Number(readProc(pid, "statm").split(" ")[1] ?? 0);
+  return pages * pageSize;
+}
+
+async function write(
+  folder: ImageFolder,
+  collected: Collected,
+  time: Timeline,
+  compression: Compression,
+  check: () => void,
+): Promise<PageImageSummary> {
+  const began = now();
+  const total = { pageCount: 0, lazyPageCount: 0, zeroPageCount: 0, fileBytes: 0 };
+  for (const [index, { name, runs }] of collected.pageSets.entries()) {
+    const one = await writePageImages(folder.path, name, index + 1, runs, compression, check);
+    for (const key of Object.keys(total) as (keyof typeof total)[]) total[key] += one[key];
+  }
+  collected.images.add("stats-dump", "STATS", {
+    dump: {
+      freezing_time: micros(time.start, time.frozen),
+      frozen_time: micros(time.start, time.copied),
+      memdump_time: micros(time.frozen, time.copied),
+      memwrite_time: micros(began, now()),
+      pages_scanned: BigInt(collected.pagesScanned),
+      pages_skipped_parent: 0n,
+      pages_written: BigInt(total.pageCount),
+      irmap_resolve: 0,
+      pages_lazy: BigInt(total.lazyPageCount),
+    },
+  });
+  for (const { name, bytes } of collected.images.encode()) {
+    check();
+    folder.write(name, bytes);
+  }
+  return total;
+}
+
+/** Leaves every process stopped as by SIGSTOP. */
+function stopTree(tree: FrozenTree, collected: Collected): void {
+  for (const task of tree.tasks) {
+    if (task.state === "alive") process.kill(task.pid, signals.SIGSTOP);
+  }
+  tree.release(collected.deferred);
+}
+
+function summary(
+  options: DumpOptions,
+  tree: FrozenTree,
+  collected: Collected,
+  pages: PageImageSummary,
+  time: Timeline,
+  started: bigint,
+): DumpResult {
+  return {
+    directory: options.directory,
+    pid: options.pid,
+    taskCount: tree.tasks.length,
+    threadCount: tree.tasks.reduce((sum, task) => sum + task.threads.length, 0),
+    pageCount: pages.pageCount,
+    lazyPageCount: pages.lazyPageCount,
+    zeroPageCount: pages.zeroPageCount,
+    pageFileBytes: pages.fileBytes,
+    freezingUs: micros(time.start, time.frozen),
+    frozenUs: micros(time.start, time.copied),
+    writeUs: micros(time.copied, now()),
+    totalUs: micros(started, now()),
+    warnings: collected.warnings,
+  };
+}

@@ -1,0 +1,182 @@
+// The descriptor tables of the tree: which descriptors share one open file (kcmp(2)), and the record of each. Every kind
+// of file has its own module; this one only tells them apart. Also the one place that knows which kinds are refused.
+import { readlinkSync } from "node:fs";
+import { native } from "../../native";
+import { kcmpType } from "../constants";
+import { listProc } from "../proc";
+import { addInetSocket } from "./descriptors/inetSocket";
+import type { MemoryFiles } from "./descriptors/memoryFiles";
+import { isFifo, Pipes } from "./descriptors/pipes";
+import {
+  addEpoll,
+  addEventfd,
+  addInotify,
+  addPidfd,
+  addSignalfd,
+  addTimerfd,
+  type EpollTarget,
+  parseEpollTargets,
+} from "./descriptors/simple";
+import { Terminals } from "./descriptors/terminals";
+import { UnixSockets } from "./descriptors/unixSockets";
+import { type FileTypeName, fileType, type ImageSet } from "./imageSet";
+import { modeType, OpenFile, openFlag } from "./openFile";
+import { heldFile, type RegularFiles } from "./regularFiles";
+
+/** Character devices without state of their own: major and minor. */
+const plainDevices = new Set(["1:3", "1:5", "1:7", "1:8", "1:9"]);
+
+export function deviceNumbers(rdev: bigint): { major: number; minor: number } {
+  return { major: Number((rdev >> 8n) & 0xfffn), minor: Number((rdev & 0xffn) | ((rdev >> 12n) & 0xfff00n)) };
+}
+
+/** What a descriptor is, or undefined for a kind that cannot be dumped. */
+export function typeOf(file: OpenFile): FileTypeName | undefined {
+  const { link, type } = file;
+  if ((file.flags & openFlag.path) !== 0) return type === modeType.socket ? undefined : "REG";
+  if (link.startsWith("pipe:")) return "PIPE";
+  if (link.startsWith("/memfd:")) return "MEMFD";
+  if (link === "anon_inode:[eventfd]") return "EVENTFD";
+  if (link === "anon_inode:[eventpoll]") return "EVENTPOLL";
+  if (link === "anon_inode:[timerfd]") return "TIMERFD";
+  if (link === "anon_inode:[signalfd]") return "SIGNALFD";
+  if (link === "anon_inode:inotify") return "INOTIFY";
+  if (link === "anon_inode:[pidfd]" || link.startsWith("pidfd:")) return "PIDFD";
+  if (link.startsWith("anon_inode:") || /^(net|mnt|pid|user|uts|ipc|cgroup|time):\[/.test(link)) return undefined;
+  if (type === modeType.socket) return socketType(file);
+  if (isFifo(file)) return "FIFO";
+  if (type === modeType.regular || type === modeType.directory) return "REG";
+  if (type !== modeType.character) return undefined;
+  const { major, minor } = deviceNumbers(file.stat.rdev);
+  if (plainDevices.has(`${major}:${minor}`)) return "REG";
+  const isTerminal = major === 4 || major === 5 || (major >= 136 && major <= 143);
+  return isTerminal ? "TTY" : undefined;
+}
+
+const familyUnix = 1;
+const familyInet = 2;
+const familyInet6 = 10;
+const solSocket = 1;
+const soDomain = 39;
+
+function socketType(file: OpenFile): FileTypeName | undefined {
+  const family = file.withCopy((fd) => {
+    const value = new Int32Array(1);
+    native.getSocketOption(fd, solSocket, soDomain, value);
+    return value[0];
+  });
+  if (family === familyUnix) return "UNIXSK";
+  return family === familyInet || family === familyInet6 ? "INETSK" : undefined;
+}
+
+export interface FilesTableOptions {
+  readonly shellJob: boolean;
+  readonly tcpEstablished: boolean;
+  readonly tcpClose: boolean;
+}
+
+interface KnownFile {
+  readonly file: OpenFile;
+  readonly id: number;
+  readonly type: FileTypeName;
+}
+
+/** Gathers the descriptor tables of all tasks. */
+export class FilesTables {
+  readonly pipes: Pipes;
+  readonly memory: MemoryFiles;
+  readonly terminals: Terminals;
+  readonly unix: UnixSockets;
+  readonly #images: ImageSet;
+  readonly #regular: RegularFiles;
+  readonly #options: FilesTableOptions;
+  readonly #known = new Map<string, KnownFile[]>();
+
+  constructor(images: ImageSet, regular: RegularFiles, memory: MemoryFiles, options: FilesTableOptions) {
+    this.#images = images;
+    this.#regular = regular;
+    this.#options = options;
+    this.memory = memory;
+    this.pipes = new Pipes(images);
+    this.terminals = new Terminals(images, regular);
+    this.unix = new UnixSockets(images);
+  }
+
+  /** Writes fdinfo-ID.img and the files it speaks of. */
+  addTable(pid: number, filesId: number): void {
+    const name = `fdinfo-${filesId}.img`;
+    this.#images.create(name, "FDINFO");
+    const fds = listProc(pid, "fd")
+      .map(Number)
+      .sort((a, b) => a - b);
+    for (const fd of fds) {
+      const { id, type, file } = this.#identify(new OpenFile(pid, fd));
+      this.#images.add(name, "FDINFO", { id, flags: file.closeOnExec ? 1 : 0, type: fileType[type], fd });
+    }
+    // What is queued in sockets may hold descriptors of its own.
+    this.unix.addQueues((copy) => this.#identify(new OpenFile(process.pid, copy)).id);
+  }
+
+  /** The id of an open file, the same for every descriptor that shares it. */
+  #identify(file: OpenFile): KnownFile {
+    const key = `${file.stat.dev}:${file.stat.ino}:${file.flags}`;
+    const candidates = this.#known.get(key) ?? [];
+    for (const candidate of candidates) {
+      const { pid, fd } = candidate.file;
+      if (native.kcmp(pid, file.pid, kcmpType.file, fd, file.fd) === 0) return { ...candidate, file };
+    }
+    const type = typeOf(file);
+    if (type === undefined) throw new Error(`descriptor ${file.fd} of ${file.pid} escaped the search for obstacles`);
+    const found = { file, id: this.#images.newFileId(), type };
+    this.#known.set(key, [...candidates, found]);
+    this.#add(found);
+    return found;
+  }
+
+  #add({ file, id, type }: KnownFile): void {
+    const { pid, fd } = file;
+    const images = this.#images;
+    const held = () => heldFile(pid, `fd/${fd}`);
+    const options = () => ({ flags: file.flags, position: file.position, owner: file.owner() });
+    const writers: Partial<Record<FileTypeName, () => void>> = {
+      REG: () => this.#regular.addAs(id, held(), options()),
+      PIPE: () => this.pipes.addPipe(id, file),
+      FIFO: () => this.pipes.addFifo(id, file, this.#regular.add(held(), options())),
+      EVENTFD: () => addEventfd(images, id, file),
+      EVENTPOLL: () => addEpoll(images, id, file, this.#epollTargets(file)),
+      TIMERFD: () => addTimerfd(images, id, file),
+      SIGNALFD: () => addSignalfd(images, id, file),
+      INOTIFY: () => addInotify(images, id, file, (watch) => inotifyPath(pid, watch.device, watch.inode)),
+      PIDFD: () => addPidfd(images, id, file),
+      MEMFD: () => this.memory.addDescriptor(id, file),
+      INETSK: () => addInetSocket(images, id, file, this.#options),
+      UNIXSK: () => this.unix.add(id, file),
+      TTY: () => this.terminals.add(id, file),
+    };
+    const write = writers[type];
+    if (write === undefined) throw new Error(`no writer for ${type}`);
+    write();
+  }
+
+  /**
+   * An epoll set names its targets by the descriptor numbers of registration time, which may be closed or stand for
+   * another file by now: KCMP_EPOLL_TFD of kcmp(2) finds who holds the target today.
+   */
+  #epollTargets(file: OpenFile): EpollTarget[] {
+    const fds = listProc(file.pid, "fd").map(Number);
+    return parseEpollTargets(file.info).map((target) => {
+      const holds = (fd: number): boolean => native.epollTarget(file.pid, fd, file.fd, target.fd) === 0;
+      const fd = fds.includes(target.fd) && holds(target.fd) ? target.fd : fds.find(holds);
+      return { ...target, fd: fd ?? target.fd };
+    });
+  }
+}
+
+/** The path of a watched inode, where some descriptor or mapping of this process tells it; CRIU finds it by handle. */
+function inotifyPath(pid: number, device: number, inode: bigint): string | undefined {
+  for (const name of ["cwd", "root"]) {
+    const held = heldFile(pid, name);
+    if (held.stat.ino === inode && Number(held.stat.dev) === device) return readlinkSync(`/proc/${pid}/${name}`);
+  }
+  return undefined;
+}

@@ -1,0 +1,75 @@
+// The image files of one dump while it gathers them: names and records, written at the end. No knowledge of tasks.
+import type { ImageKind, ImageMessage } from "../../images/formats";
+import { type EncodeOptions, encodeImage, type RecordInit } from "../../images/framing";
+import type { Init } from "../../images/message";
+import type { FileEntry } from "../../images/messages";
+import type { Payload } from "../../images/payload";
+
+/** fd_types: what a file_entry or fdinfo_entry is about. */
+export const fileType = {
+  REG: 1,
+  PIPE: 2,
+  FIFO: 3,
+  INETSK: 4,
+  UNIXSK: 5,
+  EVENTFD: 6,
+  EVENTPOLL: 7,
+  INOTIFY: 8,
+  SIGNALFD: 9,
+  TTY: 11,
+  NETLINKSK: 13,
+  TIMERFD: 17,
+  MEMFD: 18,
+  PIDFD: 20,
+} as const;
+export type FileTypeName = keyof typeof fileType;
+
+interface PlannedImage {
+  readonly kind: ImageKind;
+  readonly records: RecordInit<unknown>[];
+  readonly options: unknown;
+}
+
+/** Gathers records by file name. */
+export class ImageSet {
+  readonly #images = new Map<string, PlannedImage>();
+  #fileId = 0;
+
+  /** Appends a record to the image `name`, creating it. */
+  add<K extends ImageKind>(name: string, kind: K, message: Init<ImageMessage<K>>, payload?: Payload): void {
+    this.create(name, kind);
+    this.#images.get(name)?.records.push(payload === undefined ? { message } : { message, payload });
+  }
+
+  /** Makes sure that the image exists, even without records. */
+  create<K extends ImageKind>(name: string, kind: K, options: EncodeOptions<K> = {}): void {
+    if (!this.#images.has(name)) this.#images.set(name, { kind, records: [], options });
+  }
+
+  has(name: string): boolean {
+    return this.#images.has(name);
+  }
+
+  /** A fresh id for an open file; ids are unique over all kinds. */
+  newFileId(): number {
+    this.#fileId += 1;
+    return this.#fileId;
+  }
+
+  /** Adds an open file to files.img. */
+  addFile(type: FileTypeName, entry: Omit<Init<FileEntry>, "type">): void {
+    this.add("files.img", "FILES", { ...entry, type: fileType[type] } as Init<FileEntry>);
+  }
+
+  /** Every file's name and bytes. */
+  *encode(): Generator<{ name: string; bytes: Buffer }> {
+    for (const [name, { kind, records, options }] of this.#images) {
+      const bytes = encodeImage(
+        kind,
+        records as RecordInit<ImageMessage<ImageKind>>[],
+        options as EncodeOptions<ImageKind>,
+      );
+      yield { name, bytes };
+    }
+  }
+}

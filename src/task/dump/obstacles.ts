@@ -1,0 +1,201 @@
+// What stands in the way of a dump, found before anything is touched: every obstacle with pid, descriptor and reason.
+// Reads /proc and duplicates descriptors; stops nothing.
+import { closeSync, openSync, readlinkSync, readSync } from "node:fs";
+import { FaultlineError } from "../../errors";
+import { listProc, parseFields, parseMappings, pathText, readProc, readStat, threadsOf } from "../proc";
+import { inetFacts, tcpState } from "./descriptors/inetSocket";
+import { typeOf } from "./filesTable";
+import { treeOf } from "./freeze";
+import { modeType, OpenFile, openFlag } from "./openFile";
+import { heldFile, pathState } from "./regularFiles";
+import { isDeleted, mappingObstacle } from "./vmas";
+
+export interface Obstacle {
+  readonly pid: number;
+  /** The descriptor that it is about. */
+  readonly fd?: number | undefined;
+  readonly reason: string;
+}
+
+export interface ObstacleOptions {
+  readonly shellJob: boolean;
+  readonly tcpEstablished: boolean;
+  readonly tcpClose: boolean;
+  readonly fileLocks: boolean;
+  readonly ghostLimitBytes: number;
+}
+
+const namespaces = ["cgroup", "ipc", "mnt", "net", "pid", "pid_for_children", "time", "user", "uts"] as const;
+const streamType = 1;
+
+/** A line for people: "pid 12 fd 3: reason". */
+export function obstacleText({ pid, fd, reason }: Obstacle): string {
+  return `pid ${pid}${fd === undefined ? "" : ` fd ${fd}`}: ${reason}`;
+}
+
+/** Throws UNSUPPORTED with every obstacle in one message. */
+export function throwObstacles(found: readonly Obstacle[]): void {
+  if (found.length === 0) return;
+  const text = found.map(obstacleText).join("; ");
+  throw new FaultlineError("UNSUPPORTED", `cannot dump: ${text}`, { advice: "nothing was touched" });
+}
+
+/** Every obstacle in the tree below `root`. Throws NOT_FOUND where there is no such process. */
+export function findObstacles(root: number, options: ObstacleOptions): Obstacle[] {
+  const pids = treeOf(root);
+  const found: Obstacle[] = [];
+  if (pids.includes(process.pid)) {
+    found.push({ pid: process.pid, reason: "Faultline itself is in the tree; run it from outside" });
+    return found;
+  }
+  const masters = new Set<number>();
+  const terminals: { pid: number; fd: number; index: number | undefined }[] = [];
+  for (const pid of pids) {
+    try {
+      const stat = readStat(pid);
+      found.push(...sessionObstacles(stat, pids, options));
+      if (stat.state === "Z") continue;
+      found.push(
+        ...taskObstacles(pid),
+        ...memoryObstacles(pid),
+        ...descriptorObstacles(pid, options, masters, terminals),
+      );
+    } catch (error) {
+      // A task that ended meanwhile is none of the tree any more.
+      if (!(error instanceof FaultlineError && error.code === "NOT_FOUND") || pid === root) throw error;
+    }
+  }
+  for (const { pid, fd, index } of terminals) {
+    const paired = index !== undefined && masters.has(index);
+    if (!paired && !options.shellJob) found.push({ pid, fd, reason: "a terminal of outside; use --shell-job" });
+  }
+  return found;
+}
+
+function sessionObstacles(
+  stat: ReturnType<typeof readStat>,
+  pids: readonly number[],
+  options: ObstacleOptions,
+): Obstacle[] {
+  if (options.shellJob || pids.includes(stat.session) || stat.pid !== pids[0]) return [];
+  return [{ pid: stat.pid, reason: `its session leader ${stat.session} is outside of the tree; use --shell-job` }];
+}
+
+function taskObstacles(pid: number): Obstacle[] {
+  const found: Obstacle[] = [];
+  const add = (reason: string): void => {
+    found.push({ pid, reason });
+  };
+  for (const tid of threadsOf(pid)) {
+    const status = parseFields(readProc(pid, `task/${tid}/status`));
+    const tracer = status.get("TracerPid");
+    if (tracer !== undefined && tracer !== "0") add(`thread ${tid} is traced by ${tracer}`);
+    if (status.get("Seccomp") === "1") add(`thread ${tid} is in seccomp's strict mode`);
+  }
+  for (const name of namespaces) {
+    if (namespaceOf(pid, name) !== namespaceOf("self", name)) add(`another ${name} namespace`);
+  }
+  if (isCompat(pid)) add("a 32-bit program");
+  return found;
+}
+
+function namespaceOf(pid: number | "self", name: string): string {
+  try {
+    return readlinkSync(`/proc/${pid}/ns/${name}`);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "ENOENT") return ""; // the kernel has no such namespaces, or the task is just ending
+    throw new FaultlineError("PERMISSION", "the task's namespaces cannot be read", {
+      pid: pid === "self" ? process.pid : pid,
+      advice: "run as root, or with CAP_SYS_PTRACE and CAP_CHECKPOINT_RESTORE",
+      cause: error,
+    });
+  }
+}
+
+function isCompat(pid: number): boolean {
+  const fd = openSync(`/proc/${pid}/exe`, "r");
+  try {
+    const header = Buffer.alloc(5);
+    readSync(fd, header, 0, 5, 0);
+    return header[4] === 1; // ELFCLASS32
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function memoryObstacles(pid: number): Obstacle[] {
+  const reasons = new Set<string>();
+  for (const mapping of parseMappings(readProc(pid, "smaps"))) {
+    const reason = mappingObstacle(mapping);
+    const path = pathText(mapping.path);
+    if (reason !== undefined) reasons.add(reason);
+    else if (path.startsWith("/") && !isDeleted(mapping) && mapping.inode !== 0) {
+      const range = `${mapping.start.toString(16)}-${mapping.end.toString(16)}`;
+      if (pathState(heldFile(pid, `map_files/${range}`)) === "replaced")
+        reasons.add(`${path} was replaced since it was mapped`);
+    }
+  }
+  return [...reasons].map((reason) => ({ pid, reason }));
+}
+
+function descriptorObstacles(
+  pid: number,
+  options: ObstacleOptions,
+  masters: Set<number>,
+  terminals: { pid: number; fd: number; index: number | undefined }[],
+): Obstacle[] {
+  const found: Obstacle[] = [];
+  for (const name of listProc(pid, "fd")) {
+    const fd = Number(name);
+    let file: OpenFile;
+    try {
+      file = new OpenFile(pid, fd);
+    } catch (error) {
+      if (error instanceof FaultlineError && error.code === "NOT_FOUND") continue; // closed meanwhile
+      throw error;
+    }
+    const type = typeOf(file);
+    const reason = type === undefined ? `no support for ${file.link}` : descriptorObstacle(file, type, options);
+    if (reason !== undefined) found.push({ pid, fd, reason });
+    if (type === "TTY") noteTerminal(file, masters, terminals);
+    if (/^lock:/m.test(file.info) && !options.fileLocks)
+      found.push({ pid, fd, reason: "a file lock; use --file-locks" });
+  }
+  return found;
+}
+
+function noteTerminal(
+  file: OpenFile,
+  masters: Set<number>,
+  terminals: { pid: number; fd: number; index: number | undefined }[],
+): void {
+  const master = file.fields.get("tty-index");
+  if (master !== undefined) {
+    masters.add(Number(master));
+    return;
+  }
+  const slave = /^\/dev\/pts\/(\d+)/.exec(file.link);
+  terminals.push({ pid: file.pid, fd: file.fd, index: slave === null ? undefined : Number(slave[1]) });
+}
+
+function descriptorObstacle(file: OpenFile, type: string, options: ObstacleOptions): string | undefined {
+  if (type === "INETSK") return file.withCopy((fd) => inetObstacle(fd, options));
+  if (type !== "REG" && type !== "FIFO") return undefined;
+  const state = pathState(heldFile(file.pid, `fd/${file.fd}`));
+  if (state === "replaced") return `${file.link} leads to another file now`;
+  const isRegular = file.type === modeType.regular;
+  if (state === "deleted" && isRegular && Number(file.stat.size) > options.ghostLimitBytes) {
+    return `a deleted file of ${file.stat.size} bytes; raise --ghost-limit`;
+  }
+  if (state === "deleted" && (file.flags & openFlag.path) !== 0) return `O_PATH of a deleted file ${file.link}`;
+  return undefined;
+}
+
+function inetObstacle(fd: number, options: ObstacleOptions): string | undefined {
+  const facts = inetFacts(fd);
+  if (facts.type !== streamType && facts.type !== 2) return "a raw socket";
+  if (facts.type !== streamType) return undefined;
+  if (facts.state === tcpState.listen || facts.state === tcpState.closed || options.tcpClose) return undefined;
+  return "a TCP connection; use --tcp-close to restore it closed";
+}

@@ -1,0 +1,151 @@
+// Where the pages of a frozen tree are copied to: populated buffers made before the freeze, so that the copy is one
+// process_vm_readv(2) at memory speed. Not for deciding which pages; see memory.ts.
+import { closeSync, openSync } from "node:fs";
+import { checked, FaultlineError } from "../../errors";
+import { native } from "../../native";
+import { pageSize } from "../constants";
+
+/** Bytes of one buffer: typed arrays stay well below their limit. */
+const bufferBytes = 256 * 1024 * 1024;
+
+/** Pages that lie together in the task and in a buffer. `address` in bytes. */
+export interface CopiedRun {
+  readonly address: number;
+  readonly pageCount: number;
+  readonly bytes: Uint8Array;
+}
+
+export class PageStore {
+  readonly #buffers: Uint8Array[] = [];
+  #used = 0;
+  #current = 0;
+
+  /** Makes room ahead of time, for about `bytes`. */
+  reserve(bytes: number): void {
+    for (let left = bytes; left > 0; left -= bufferBytes) this.#grow(Math.min(left, bufferBytes));
+  }
+
+  #grow(bytes: number): void {
+    const rounded = Math.max(pageSize, Math.ceil(bytes / pageSize) * pageSize);
+    const buffer = native.allocatePages(rounded);
+    if (typeof buffer === "number") {
+      throw new FaultlineError("SYSTEM", `no memory for a copy of ${rounded} bytes`, {
+        syscall: "mmap",
+        errno: -buffer,
+      });
+    }
+    this.#buffers.push(new Uint8Array(buffer));
+  }
+
+  /** A piece of at most `bytes` (a multiple of the page size), never empty. */
+  #take(bytes: number): Uint8Array {
+    for (;;) {
+      const buffer = this.#buffers[this.#current];
+      if (buffer === undefined) {
+        this.#grow(Math.min(Math.max(bytes, 16 * 1024 * 1024), bufferBytes));
+        continue;
+      }
+      const left = buffer.length - this.#used;
+      if (left < pageSize) {
+        this.#current += 1;
+        this.#used = 0;
+        continue;
+      }
+      const length = Math.min(bytes, left);
+      const piece = buffer.subarray(this.#used, this.#used + length);
+      this.#used += length;
+      return piece;
+    }
+  }
+
+  /** Copies page runs of a stopped process: (address, bytes) pairs in address order. */
+  copyMemory(pid: number, runs: readonly { readonly address: number; readonly bytes: number }[]): CopiedRun[] {
+    const copied: CopiedRun[] = [];
+    let batch: CopiedRun[] = [];
+    let batchStart: { buffer: ArrayBufferLike; offset: number } | undefined;
+    const flush = (): void => {
+      if (batch.length === 0 || batchStart === undefined) return;
+      readBatch(pid, batch, batchStart);
+      copied.push(...batch);
+      batch = [];
+      batchStart = undefined;
+    };
+    for (const run of runs) {
+      for (let done = 0; done < run.bytes; ) {
+        const bytes = this.#take(run.bytes - done);
+        if (batchStart !== undefined && batchStart.buffer !== bytes.buffer) flush();
+        batchStart ??= { buffer: bytes.buffer, offset: bytes.byteOffset };
+        batch.push({ address: run.address + done, pageCount: bytes.length / pageSize, bytes });
+        done += bytes.length;
+      }
+    }
+    flush();
+    return copied;
+  }
+
+  /** Copies pages that process_vm_readv(2) refuses (PROT_NONE) through /proc/PID/mem, or any file at its offsets. */
+  copyFile(
+    path: string,
+    pid: number,
+    runs: readonly { readonly address: number; readonly bytes: number }[],
+  ): CopiedRun[] {
+    if (runs.length === 0) return [];
+    const fd = openSync(path, "r");
+    try {
+      return runs.flatMap((run) => {
+        const pieces: CopiedRun[] = [];
+        for (let done = 0; done < run.bytes; ) {
+          const bytes = this.#take(run.bytes - done);
+          fillFrom(fd, path, pid, run.address + done, bytes);
+          pieces.push({ address: run.address + done, pageCount: bytes.length / pageSize, bytes });
+          done += bytes.length;
+        }
+        return pieces;
+      });
+    } finally {
+      closeSync(fd);
+    }
+  }
+}
+
+function readBatch(pid: number, batch: readonly CopiedRun[], start: { buffer: ArrayBufferLike; offset: number }): void {
+  const pairs = new Float64Array(batch.length * 2);
+  let total = 0;
+  batch.forEach((run, index) => {
+    pairs[index * 2] = run.address;
+    pairs[index * 2 + 1] = run.bytes.length;
+    total += run.bytes.length;
+  });
+  const target = new Uint8Array(start.buffer, start.offset, total);
+  const got = checked(native.vmReadRanges(pid, pairs, target), "process_vm_readv", "cannot copy the task's memory", {
+    pid,
+  });
+  if (got === total) return;
+  let passed = 0;
+  const failed = batch.find((run) => {
+    passed += run.bytes.length;
+    return passed > got;
+  });
+  throw new FaultlineError("SYSTEM", "a page of the task cannot be copied", { pid, address: failed?.address });
+}
+
+/** What lies beyond the end of the file stays zero. */
+function fillFrom(fd: number, path: string, pid: number, offset: number, bytes: Uint8Array): void {
+  for (let done = 0; done < bytes.length; ) {
+    const got = checked(
+      native.readAt(fd, offset + done, bytes.subarray(done)),
+      "pread",
+      "cannot copy the task's memory",
+      {
+        pid,
+        file: path,
+        address: offset + done,
+      },
+    );
+    if (got === 0) {
+      bytes.fill(0, done);
+      return;
+    }
+    done += got;
+  }
+}

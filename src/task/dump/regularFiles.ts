@@ -1,0 +1,171 @@
+// Files with a path: descriptors, mapped files, working directories and executables as reg_file entries, and deleted
+// ones as ghost files. Checks that the path still leads to the very file.
+import { type BigIntStats, closeSync, lstatSync, openSync, readlinkSync, readSync, statSync } from "node:fs";
+import { FaultlineError } from "../../errors";
+import type { Init } from "../../images/message";
+import type { FownEntry } from "../../images/messages";
+import { buildId } from "./buildId";
+import type { ImageSet } from "./imageSet";
+import { modeType, noOwner } from "./openFile";
+
+const deleted = " (deleted)";
+
+/** A file that a task holds by some /proc link. */
+export interface HeldFile {
+  /** /proc/PID/fd/N and the like: opens the very file, deleted or not. */
+  readonly procPath: string;
+  /** What the link says, with " (deleted)". */
+  readonly link: string;
+  readonly stat: BigIntStats;
+  readonly pid: number;
+}
+
+export function heldFile(pid: number, name: string): HeldFile {
+  const procPath = `/proc/${pid}/${name}`;
+  try {
+    return { procPath, pid, link: readlinkSync(procPath), stat: statSync(procPath, { bigint: true }) };
+  } catch (cause) {
+    throw new FaultlineError("SYSTEM", "a file of the task cannot be looked at", { pid, file: procPath, cause });
+  }
+}
+
+/** Whether the path leads to the held file itself; "replaced" where it leads to another, "deleted" where to none. */
+export function pathState(held: HeldFile): "present" | "replaced" | "deleted" {
+  const path = held.link;
+  try {
+    const stat = lstatSync(path, { bigint: true });
+    if (stat.dev === held.stat.dev && stat.ino === held.stat.ino) return "present";
+    if (!path.endsWith(deleted)) return "replaced";
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT" && (error as NodeJS.ErrnoException).code !== "ENOTDIR")
+      throw error;
+  }
+  return "deleted";
+}
+
+export function pathWithoutMark(link: string): string {
+  return link.endsWith(deleted) ? link.slice(0, -deleted.length) : link;
+}
+
+export interface RegularFileOptions {
+  readonly flags: number;
+  readonly position: bigint;
+  readonly owner?: Init<FownEntry>;
+}
+
+/** Writes reg_file entries and ghost files; knows which deleted file has which ghost. */
+export class RegularFiles {
+  readonly #images: ImageSet;
+  readonly #ghostLimit: number;
+  readonly #ghosts = new Map<string, number>();
+  readonly #mapped = new Map<string, number>();
+
+  constructor(images: ImageSet, ghostLimitBytes: number) {
+    this.#images = images;
+    this.#ghostLimit = ghostLimitBytes;
+  }
+
+  /** Adds the file and returns its id. */
+  add(held: HeldFile, options: RegularFileOptions): number {
+    const id = this.#images.newFileId();
+    this.addAs(id, held, options);
+    return id;
+  }
+
+  addAs(id: number, held: HeldFile, options: RegularFileOptions): void {
+    const state = pathState(held);
+    const { stat } = held;
+    const mode = Number(stat.mode);
+    const isRegular = (mode & modeType.mask) === modeType.regular;
+    if (state === "replaced") {
+      throw new FaultlineError("UNSUPPORTED", `${held.link} is not the file that the task holds any more`, {
+        pid: held.pid,
+        file: held.link,
+        advice: "it was replaced, or lies under another mount",
+      });
+    }
+    const build = isRegular && state === "present" ? buildId(held.procPath, stat) : [];
+    this.#images.addFile("REG", {
+      id,
+      reg: {
+        id,
+        flags: options.flags,
+        pos: options.position,
+        fown: options.owner ?? noOwner,
+        name: pathWithoutMark(held.link),
+        size: isRegular ? stat.size : undefined,
+        mode,
+        build_id: build,
+      },
+    });
+    if (state === "deleted") this.#addGhost(id, held);
+  }
+
+  /** The id of a file as a mapping needs it: the same for all mappings of one file opened alike. */
+  mapped(held: HeldFile, flags: number): number {
+    const key = `${held.stat.dev}:${held.stat.ino}:${flags}`;
+    const known = this.#mapped.get(key);
+    if (known !== undefined) return known;
+    const id = this.add(held, { flags, position: 0n });
+    this.#mapped.set(key, id);
+    return id;
+  }
+
+  #addGhost(fileId: number, held: HeldFile): void {
+    const key = `${held.stat.dev}:${held.stat.ino}`;
+    let ghost = this.#ghosts.get(key);
+    if (ghost === undefined) {
+      ghost = this.#ghosts.size + 1;
+      this.#ghosts.set(key, ghost);
+      this.#writeGhost(ghost, held);
+    }
+    this.#images.add("remap-fpath.img", "REMAP_FPATH", { orig_id: fileId, remap_id: ghost, remap_type: 1 });
+  }
+
+  #writeGhost(ghost: number, held: HeldFile): void {
+    const { stat } = held;
+    const size = Number(stat.size);
+    const isRegular = (Number(stat.mode) & modeType.mask) === modeType.regular;
+    if (isRegular && size > this.#ghostLimit) {
+      throw new FaultlineError("UNSUPPORTED", `a deleted file of ${size} bytes is over the ghost limit`, {
+        pid: held.pid,
+        file: held.link,
+        advice: `raise --ghost-limit (now ${this.#ghostLimit} bytes)`,
+      });
+    }
+    const seconds = (ns: bigint) => ({ tv_sec: ns / 1_000_000_000n, tv_usec: (ns % 1_000_000_000n) / 1000n });
+    this.#images.add(
+      `ghost-file-${ghost.toString(16)}.img`,
+      "GHOST_FILE",
+      {
+        uid: Number(stat.uid),
+        gid: Number(stat.gid),
+        mode: Number(stat.mode),
+        dev: Number(stat.dev),
+        ino: stat.ino,
+        rdev: undefined,
+        atim: seconds(stat.atimeNs),
+        mtim: seconds(stat.mtimeNs),
+        chunks: undefined,
+        size: isRegular ? stat.size : undefined,
+      },
+      { kind: "bytes", bytes: isRegular ? readWhole(held.procPath, size) : Buffer.alloc(0) },
+    );
+  }
+}
+
+function readWhole(path: string, size: number): Buffer {
+  const bytes = Buffer.alloc(size);
+  const fd = openSync(path, "r");
+  try {
+    let done = 0;
+    while (done < size) {
+      const got = readSync(fd, bytes, done, size - done, done);
+      if (got === 0) break;
+      done += got;
+    }
+    return bytes;
+  } finally {
+    closeSync(fd);
+  }
+}

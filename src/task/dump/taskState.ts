@@ -1,0 +1,293 @@
+// The state that only a task itself can tell: asked by one batch of system calls inside it per thread. Raw values out;
+// coreImage.ts makes image records of them. The task is left exactly as it was found, whatever happens.
+import { Batch, type BatchResult, type Call, type Slot } from "../batch";
+import { prctlOperation, signalCount, signals, syscalls } from "../constants";
+import { type AgentSpace, AgentThread, chooseStopSignal, mapAgent, unmapAgent } from "../injector";
+import { parseFields, readProc, statusMask } from "../proc";
+import { findSyscallInstruction } from "../vdso";
+import type { FrozenTask } from "./freeze";
+
+const leaderBytes = 64 * 1024;
+const threadBytes = 32 * 1024;
+const sigactionBytes = 32;
+const getRobustList = 274;
+const membarrierGetRegistrations = 1 << 9;
+const itimerCount = 3;
+
+export interface SignalAction {
+  readonly signal: number;
+  readonly handler: bigint;
+  readonly flags: bigint;
+  readonly restorer: bigint;
+  readonly mask: bigint;
+}
+
+/** struct itimerval / itimerspec as four numbers: interval, then value. */
+export interface TimerValue {
+  readonly intervalSeconds: bigint;
+  readonly intervalFraction: bigint;
+  readonly seconds: bigint;
+  readonly fraction: bigint;
+}
+
+export interface PosixTimer {
+  readonly id: number;
+  readonly clock: number;
+  readonly signal: number;
+  /** SIGEV_*, without SIGEV_THREAD_ID's target. */
+  readonly notify: number;
+  readonly value: bigint;
+  /** The thread that is notified, for SIGEV_THREAD_ID. */
+  readonly threadId: number | undefined;
+  readonly overrun: number;
+  readonly time: TimerValue;
+}
+
+export interface ThreadState {
+  readonly tid: number;
+  readonly altStack: { readonly pointer: bigint; readonly size: bigint; readonly flags: number };
+  readonly clearTidAddress: bigint;
+  readonly robustList: { readonly head: bigint; readonly length: bigint };
+  readonly parentDeathSignal: number;
+  readonly securebits: number;
+}
+
+export interface TaskState {
+  readonly threads: readonly ThreadState[];
+  readonly actions: readonly SignalAction[];
+  readonly itimers: readonly TimerValue[];
+  readonly posixTimers: readonly PosixTimer[];
+  readonly brk: bigint;
+  readonly dumpable: number;
+  readonly thpDisabled: boolean;
+  readonly childSubreaper: boolean;
+  readonly membarrierRegistrations: number;
+  readonly umask: number;
+}
+
+interface ThreadQuestions {
+  readonly batch: Batch;
+  readonly altStack: Slot;
+  readonly tidAddress: Slot;
+  readonly robustHead: Slot;
+  readonly robustLength: Slot;
+  readonly deathSignal: Slot;
+  readonly securebits: Call;
+}
+
+function askThread(batch: Batch): ThreadQuestions {
+  const altStack = batch.reserve(24);
+  batch.call(syscalls.sigaltstack, [0, altStack]);
+  const tidAddress = batch.reserve(8);
+  batch.call(syscalls.prctl, [prctlOperation.getTidAddress, tidAddress]);
+  const robustHead = batch.reserve(8);
+  const robustLength = batch.reserve(8);
+  batch.call(getRobustList, [0, robustHead, robustLength], { purpose: "get_robust_list" });
+  const deathSignal = batch.reserve(4);
+  batch.call(syscalls.prctl, [prctlOperation.getPdeathSignal, deathSignal]);
+  const securebits = batch.call(syscalls.prctl, [prctlOperation.getSecurebits]);
+  return { batch, altStack, tidAddress, robustHead, robustLength, deathSignal, securebits };
+}
+
+function threadAnswers(tid: number, asked: ThreadQuestions, result: BatchResult): ThreadState {
+  const stack = result.data(asked.altStack);
+  return {
+    tid,
+    altStack: {
+      pointer: stack.getBigUint64(0, true),
+      flags: stack.getUint32(8, true),
+      size: stack.getBigUint64(16, true),
+    },
+    clearTidAddress: result.data(asked.tidAddress).getBigUint64(0, true),
+    robustList: {
+      head: result.data(asked.robustHead).getBigUint64(0, true),
+      length: result.data(asked.robustLength).getBigUint64(0, true),
+    },
+    parentDeathSignal: result.data(asked.deathSignal).getInt32(0, true),
+    securebits: result.value(asked.securebits),
+  };
+}
+
+interface TimerQuestion {
+  readonly facts: Omit<PosixTimer, "overrun" | "time">;
+  readonly time: Slot;
+  readonly overrun: Call;
+}
+
+interface TaskQuestions {
+  readonly actions: ReadonlyMap<number, Slot>;
+  readonly itimers: readonly Slot[];
+  readonly timers: readonly TimerQuestion[];
+  readonly brk: Call;
+  readonly dumpable: Call;
+  readonly thpDisabled: Call;
+  readonly subreaper: Slot;
+  readonly membarrier: Call;
+}
+
+function askTask(batch: Batch, timers: readonly Omit<PosixTimer, "overrun" | "time">[]): TaskQuestions {
+  const actions = new Map<number, Slot>();
+  for (let signal = 1; signal <= signalCount; signal++) {
+    if (signal === signals.SIGKILL || signal === signals.SIGSTOP) continue;
+    const old = batch.reserve(sigactionBytes);
+    batch.call(syscalls.rt_sigaction, [signal, 0, old, 8]);
+    actions.set(signal, old);
+  }
+  const itimers = Array.from({ length: itimerCount }, (_, which) => {
+    const value = batch.reserve(32);
+    batch.call(syscalls.getitimer, [which, value]);
+    return value;
+  });
+  const questions = timers.map((facts) => {
+    const time = batch.reserve(32);
+    batch.call(syscalls.timer_gettime, [facts.id, time]);
+    return { facts, time, overrun: batch.call(syscalls.timer_getoverrun, [facts.id], { tolerate: true }) };
+  });
+  const subreaper = batch.reserve(4);
+  batch.call(syscalls.prctl, [prctlOperation.getChildSubreaper, subreaper]);
+  return {
+    actions,
+    itimers,
+    timers: questions,
+    brk: batch.call(syscalls.brk, [0]),
+    dumpable: batch.call(syscalls.prctl, [prctlOperation.getDumpable]),
+    thpDisabled: batch.call(syscalls.prctl, [prctlOperation.getThpDisable], { tolerate: true }),
+    subreaper,
+    membarrier: batch.call(syscalls.membarrier, [membarrierGetRegistrations], { tolerate: true }),
+  };
+}
+
+function timerValue(view: DataView): TimerValue {
+  return {
+    intervalSeconds: view.getBigUint64(0, true),
+    intervalFraction: view.getBigUint64(8, true),
+    seconds: view.getBigUint64(16, true),
+    fraction: view.getBigUint64(24, true),
+  };
+}
+
+/** Parses /proc/PID/timers (proc_pid_timers(5)): what timer_create(2) was given. */
+export function parsePosixTimers(text: string): Omit<PosixTimer, "overrun" | "time">[] {
+  const timers: Omit<PosixTimer, "overrun" | "time">[] = [];
+  for (const block of text.split(/^ID: /m).slice(1)) {
+    const fields = parseFields(`ID: ${block}`);
+    const [signal, value] = (fields.get("signal") ?? "0/0").split("/") as [string, string];
+    const [how, target] = (fields.get("notify") ?? "none/pid.0").split("/") as [string, string];
+    const [kind, id] = target.split(".") as [string, string];
+    const notify = how === "none" ? 1 : how === "thread" ? 2 : 0;
+    timers.push({
+      id: Number(fields.get("ID")),
+      clock: Number(fields.get("ClockID")),
+      signal: Number(signal),
+      value: BigInt(`0x${value.replace(/^0x/, "").replace(/^\(null\)$/, "0") || "0"}`),
+      notify: kind === "tid" ? notify | 4 : notify,
+      threadId: kind === "tid" ? Number(id) : undefined,
+    });
+  }
+  return timers;
+}
+
+function borrow(task: FrozenTask, index: number): AgentThread {
+  const tracee = task.threads[index];
+  if (tracee === undefined) throw new Error("no such thread");
+  const status = parseFields(readProc(task.pid, `task/${tracee.tid}/status`));
+  const mask = (name: string): bigint => statusMask(status, name);
+  const pending = mask("SigPnd") | mask("ShdPnd");
+  const signalDue = (pending & ~tracee.getSignalMask() & ~mask("SigIgn")) !== 0n;
+  return new AgentThread(tracee, {
+    stopSignal: chooseStopSignal(mask("SigCgt"), mask("SigIgn"), pending),
+    rescue: true,
+    signalDue,
+  });
+}
+
+/** A frozen task with the agent in it, so that its threads can be asked. close() takes it out again. */
+export class TaskAgent {
+  readonly task: FrozenTask;
+  readonly threads: AgentThread[] = [];
+  /** Signals that arrived meanwhile and must be delivered when the thread is let go, by tid. */
+  readonly deferred = new Map<number, number>();
+  readonly #instruction: bigint;
+  #space: AgentSpace | undefined;
+
+  constructor(task: FrozenTask) {
+    this.task = task;
+    this.#instruction = findSyscallInstruction(task.pid);
+  }
+
+  open(): void {
+    const leader = borrow(this.task, 0);
+    this.threads.push(leader);
+    const count = this.task.threads.length;
+    const space = mapAgent(leader.tracee, this.#instruction, leaderBytes + (count - 1) * threadBytes);
+    this.#space = space;
+    leader.useSpace(space.code, space.data, leaderBytes);
+    for (let index = 1; index < count; index++) {
+      const thread = borrow(this.task, index);
+      this.threads.push(thread);
+      thread.useSpace(space.code, space.data + leaderBytes + (index - 1) * threadBytes, threadBytes);
+    }
+  }
+
+  get leader(): AgentThread {
+    return this.threads[0] as AgentThread;
+  }
+
+  /** Puts every thread back where it was and unmaps the agent. */
+  close(): void {
+    const [leader, ...others] = this.threads;
+    for (const thread of others) this.#giveBack(thread);
+    if (leader === undefined) return;
+    if (this.#space !== undefined) unmapAgent(leader.tracee, this.#instruction, this.#space);
+    this.#giveBack(leader);
+    this.threads.length = 0;
+  }
+
+  #giveBack(thread: AgentThread): void {
+    if (!thread.tracee.attached) return;
+    const signal = thread.giveBack();
+    if (signal !== 0) this.deferred.set(thread.tracee.tid, signal);
+  }
+}
+
+/** Asks a task and all its threads, in parallel. */
+export function askState(agent: TaskAgent): TaskState {
+  const { task, threads } = agent;
+  const timers = parsePosixTimers(readProc(task.pid, "timers"));
+  const status = parseFields(readProc(task.pid, "status"));
+  const questions = threads.map(() => askThread(new Batch()));
+  const leaderBatch = (questions[0] as ThreadQuestions).batch;
+  const asked = askTask(leaderBatch, timers);
+  threads.forEach((thread, index) => {
+    thread.start((questions[index] as ThreadQuestions).batch);
+  });
+  const results = threads.map((thread) => thread.finish());
+  const result = results[0] as BatchResult;
+  return {
+    threads: threads.map((thread, index) =>
+      threadAnswers(thread.tracee.tid, questions[index] as ThreadQuestions, results[index] as BatchResult),
+    ),
+    actions: [...asked.actions].map(([signal, slot]) => {
+      const view = result.data(slot);
+      return {
+        signal,
+        handler: view.getBigUint64(0, true),
+        flags: view.getBigUint64(8, true),
+        restorer: view.getBigUint64(16, true),
+        mask: view.getBigUint64(24, true),
+      };
+    }),
+    itimers: asked.itimers.map((slot) => timerValue(result.data(slot))),
+    posixTimers: asked.timers.map(({ facts, time, overrun }) => ({
+      ...facts,
+      overrun: Math.max(0, result.value(overrun)),
+      time: timerValue(result.data(time)),
+    })),
+    brk: result.value64(asked.brk),
+    dumpable: result.value(asked.dumpable),
+    thpDisabled: result.value(asked.thpDisabled) === 1,
+    childSubreaper: result.data(asked.subreaper).getInt32(0, true) !== 0,
+    membarrierRegistrations: Math.max(0, result.value(asked.membarrier)),
+    umask: Number.parseInt(status.get("Umask") ?? "022", 8),
+  };
+}
