@@ -67,6 +67,7 @@ function refuse(request: ContextRequest): void {
     native.pidfdSignal(request.pidfd, 9);
     native.closeDescriptor(request.pidfd);
   }
+  watchdog?.drop(request.uffd);
   native.closeDescriptor(request.uffd);
 }
 

@@ -3,6 +3,7 @@ import { FaultlineError } from "../errors";
 import { native } from "../native";
 import { PagerThread } from "../pager/pagerThread";
 import type { PagerOptions, PagerReport, SessionReport } from "../pager/requests";
+import { Watchdog } from "../pager/watchdog";
 import { type LazyRestore, LazySocket } from "./lazySocket";
 import { findPeerTask } from "./peerTask";
 
@@ -36,11 +37,13 @@ export class LazyDaemon {
     private readonly options: LazyDaemonOptions,
     private readonly thread: PagerThread,
     private readonly socket: LazySocket,
+    private readonly watchdog: Watchdog,
   ) {}
 
   /** Listens when it resolves. */
   static async start(options: LazyDaemonOptions): Promise<LazyDaemon> {
-    const thread = await PagerThread.start(options.pager);
+    const watchdog = Watchdog.start(options.pager.onError ?? "kill");
+    const thread = await PagerThread.start({ ...options.pager, watchdogSocket: watchdog.socket });
     try {
       await thread.prepare(options.imagesDir);
       let daemon: LazyDaemon | undefined;
@@ -51,10 +54,11 @@ export class LazyDaemon {
         once: !options.keep,
         connected: (peerPid) => daemon!.restore(peerPid),
       });
-      daemon = new LazyDaemon(options, thread, socket);
+      daemon = new LazyDaemon(options, thread, socket, watchdog);
       return daemon;
     } catch (error) {
       await thread.stop();
+      watchdog.close();
       throw error;
     }
   }
@@ -75,13 +79,19 @@ export class LazyDaemon {
       await this.socket.serve();
       while (!this.stopped && this.running.size > 0) await Promise.race([...this.running, this.stopSignal()]);
     } catch (error) {
-      await this.thread.stop();
+      await this.end();
       throw error;
     }
-    const report = await this.thread.stop();
+    const report = await this.end();
     await Promise.all(this.running);
     const ok = this.sessions.length > 0 && this.sessions.every((session) => session.state === "done");
     return { sessions: this.sessions, report, ok };
+  }
+
+  private async end(): Promise<PagerReport> {
+    const report = await this.thread.stop();
+    this.watchdog.close();
+    return report;
   }
 
   /** Resolves soon after stop(), at latest after 100 ms without it: the caller looks again. */
@@ -94,6 +104,7 @@ export class LazyDaemon {
 
   private restore(peerPid: number): LazyRestore {
     const { thread, options } = this;
+    const watchdog = this.watchdog.link();
     const sessionId = this.nextSession++;
     const log = (line: string): void => options.log?.(`session ${sessionId}: ${line}`);
     let failure: FaultlineError | undefined;
@@ -110,6 +121,7 @@ export class LazyDaemon {
         );
         try {
           await opened;
+          watchdog.add(uffd, uffd, Math.max(0, pid));
           await thread.addContext({ sessionId, uffd, imagePid: virtualPid, pid, pidfd: Math.max(-1, pidfd) });
         } catch (error) {
           if (!(error instanceof FaultlineError)) throw error;

@@ -149,6 +149,14 @@ test("SIGTERM with pages missing kills the task rather than let it run on with z
   });
 });
 
+test("kill -9 of the daemon does not become zeros: the watchdog kills the task", async () => {
+  await whileLazy([], async (program, _images, daemon) => {
+    daemon.signal("SIGKILL");
+    await waitFor("the task to be gone", () => isGone(program.pid));
+    assert.equal(program.verdictNow(), undefined);
+  });
+});
+
 test("SIGUSR1 prints a JSON summary while serving", async () => {
   await whileLazy([], async (program, _images, daemon) => {
     daemon.signal("SIGUSR1");
