@@ -1,0 +1,53 @@
+// `npm run compatibility`: makes every crossing of every test program and writes docs/compatibility.md.
+// A failure is written as a failure, with its reason. Not for asserting anything: see crossings.test.ts.
+import { execFileSync } from "node:child_process";
+import { readFileSync, writeFileSync } from "node:fs";
+import { cpus, release } from "node:os";
+import { join } from "node:path";
+import { criuBinary } from "../support/criu";
+import { repositoryRoot } from "../support/program";
+import { crossAll, everyProgram } from "./crossing";
+import { columns, renderTable } from "./table";
+
+const introduction = `# Compatibility
+
+What was dumped by one engine and restored by one, program by program, in one run. Each program of \`test/programs\` holds
+one kind of state and checks itself afterwards; "yes" means that it was dumped, ended, restored under the same pids and gave
+the verdict PASS. Everything else is a failure, listed below with its reason. \`npm run compatibility\` makes this page;
+\`test/interop/crossings.test.ts\` holds that what it promises stays true.
+
+Faultline→CRIU dumps raw images (\`--compress none\`), and its lazy column uses Faultline's page daemon. CRIU→CRIU is CRIU
+alone: it shows whether a program's kind can be done at all.`;
+
+function machine(): string {
+  const os = /PRETTY_NAME="(.*)"/.exec(readFileSync("/etc/os-release", "utf8"))?.[1] ?? "Linux";
+  const criu = execFileSync(criuBinary, ["--version"], { encoding: "utf8" })
+    .split("\n")[0]!
+    .replace("Version: ", "CRIU ");
+  const commit = execFileSync("git", ["rev-parse", "--short", "HEAD"], {
+    cwd: repositoryRoot,
+    encoding: "utf8",
+  }).trim();
+  const date = new Date().toISOString().slice(0, 10);
+  return `Run on ${date} at ${commit}: ${os}, Linux ${release()}, ${cpus().length} CPUs (${cpus()[0]?.model ?? "?"}), Node ${process.version}, ${criu}, root without CAP_SYS_RESOURCE where the container withholds it.`;
+}
+
+async function main(): Promise<void> {
+  const programs = everyProgram();
+  let done = 0;
+  const outcomes = await crossAll(programs, columns, Math.max(1, cpus().length), ({ program, way, verdict }) => {
+    done++;
+    if (verdict !== "PASS") console.log(`${program}, ${way}: ${verdict}`);
+    if (done % 50 === 0) console.log(`${done} of ${programs.length * columns.length} crossings made`);
+  });
+  const text = `${introduction}\n\n${machine()}\n\n${renderTable(programs, outcomes)}`;
+  writeFileSync(join(repositoryRoot, "docs", "compatibility.md"), text);
+  console.log(
+    `${outcomes.filter((one) => one.passed).length} of ${outcomes.length} passed; wrote docs/compatibility.md`,
+  );
+}
+
+main().catch((error: Error) => {
+  console.error(error.stack);
+  process.exitCode = 1;
+});

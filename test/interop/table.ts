@@ -1,0 +1,84 @@
+// The table of docs/compatibility.md: written from outcomes, and read back to know what it promises.
+// Not for making the outcomes: see crossing.ts.
+import type { ProgramFacts } from "../support/program";
+import { baselineWays, faultlineWays, type Outcome, type Way } from "./crossing";
+
+/** The columns, in the order of the table; CRIU alone comes last, as the measure of the programs themselves. */
+export const columns: readonly Way[] = [...faultlineWays, ...baselineWays];
+
+/** A reason without what differs from run to run: pids, inodes, times, temporary names. */
+export function steadyReason(verdict: string): string {
+  return verdict
+    .replace(/\/tmp\/faultline-[\w-]+/g, "SCRATCH")
+    .replace(/\b0x[0-9a-f]{4,}\b|@[0-9a-f]{6,}|\b\d{4,}\b/g, "N")
+    .replace(/\|/g, ";")
+    .replace(/\s+/g, " ")
+    .replace(/ ?\(?criu\/[\w-]+\.c:N?\d*\)?:?/g, "")
+    .trim();
+}
+
+function cell(outcome: Outcome | undefined): string {
+  if (outcome === undefined) return "not run";
+  return outcome.passed ? "yes" : "**no**";
+}
+
+function failures(facts: ProgramFacts, outcomes: readonly Outcome[]): string[] {
+  const ways = new Map<string, string[]>();
+  for (const way of columns) {
+    const outcome = outcomes.find((one) => one.program === facts.name && one.way === way.label);
+    if (outcome === undefined || outcome.passed) continue;
+    const reason = steadyReason(outcome.verdict);
+    ways.set(reason, [...(ways.get(reason) ?? []), way.label]);
+  }
+  return [...ways].map(([reason, labels]) => `- \`${facts.name}\`, ${labels.join("; ")}: ${reason}`);
+}
+
+/** The two tables in Markdown: which crossings passed, and why the others did not. */
+export function renderTable(programs: readonly ProgramFacts[], outcomes: readonly Outcome[]): string {
+  const head = `| program | ${columns.map((way) => way.label).join(" | ")} |`;
+  const rule = `| --- |${" --- |".repeat(columns.length)}`;
+  const rows = programs.map((facts) => {
+    const cells = columns.map((way) =>
+      cell(outcomes.find((one) => one.program === facts.name && one.way === way.label)),
+    );
+    return `| \`${facts.name}\` | ${cells.join(" | ")} |`;
+  });
+  const counts = columns.map((way) => {
+    const passed = outcomes.filter((one) => one.way === way.label && one.passed).length;
+    return `${passed} of ${programs.length}`;
+  });
+  const reasons = programs.flatMap((facts) => failures(facts, outcomes));
+  const kinds = programs.map((facts) => `- \`${facts.name}\`: ${facts.about}`);
+  return [
+    head,
+    rule,
+    ...rows,
+    `| passed | ${counts.join(" | ")} |`,
+    "",
+    "## Why not",
+    "",
+    ...reasons,
+    "",
+    "## What each program holds",
+    "",
+    ...kinds,
+    "",
+  ].join("\n");
+}
+
+/** Every crossing that a table promises, as program and way label. */
+export function promises(markdown: string): { program: string; way: string }[] {
+  const lines = markdown.split("\n").filter((line) => line.startsWith("|"));
+  const cells = (line: string) =>
+    line
+      .split("|")
+      .slice(1, -1)
+      .map((text) => text.trim());
+  const labels = cells(lines[0] ?? "").slice(1);
+  return lines.slice(2).flatMap((line) => {
+    const [name, ...values] = cells(line);
+    const program = /^`(\w+)`$/.exec(name ?? "")?.[1];
+    if (program === undefined) return [];
+    return labels.filter((_, i) => values[i] === "yes").map((way) => ({ program, way }));
+  });
+}
