@@ -2,7 +2,7 @@
 // Not for choosing which crossings are made or how they are shown: see compatibility.ts and crossings.test.ts.
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
-import { type ProgramFacts, programFacts, repositoryRoot, withProgram } from "../support/program";
+import { type ProgramFacts, programFacts, repositoryRoot, softwareFacts, withProgram } from "../support/program";
 import { withTempDir } from "../support/tempdir";
 import { criuEngine, criuEngineWithFaultlinePages, type Engine, faultlineEngine, type Restored } from "./engines";
 
@@ -44,6 +44,12 @@ export function everyProgram(): ProgramFacts[] {
     .filter((file) => file.endsWith(".c"))
     .map((file) => programFacts(file.slice(0, -2)))
     .sort((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+/** Every script of test/interop/software: real software that checks itself in the same way. */
+export function everySoftware(): ProgramFacts[] {
+  const files = readdirSync(join(repositoryRoot, "test", "interop", "software"));
+  return files.filter((file) => /\.(py|js|sh|pl)$/.test(file)).map(softwareFacts);
 }
 
 function oneLine(error: unknown): string {

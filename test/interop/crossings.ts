@@ -1,8 +1,9 @@
 // Prints crossings, for people at work on an engine or a program.
 //   node dist/test/interop/crossings.js [--baseline | --pager | --all] [--way TEXT] [PROGRAM...]
+// A program is one of test/programs (all of them when none is named) or a script of test/interop/software.
 // --baseline: CRIU→CRIU only; --pager: CRIU with Faultline's page daemon; --all: these too; --way: only ways whose label holds TEXT. Not the table: see compatibility.ts.
 import { parseArgs } from "node:util";
-import { baselineWays, crossAll, everyProgram, faultlineWays, pagerWays } from "./crossing";
+import { baselineWays, crossAll, everyProgram, everySoftware, faultlineWays, pagerWays } from "./crossing";
 
 async function main(): Promise<void> {
   const { values, positionals } = parseArgs({
@@ -15,10 +16,10 @@ async function main(): Promise<void> {
       jobs: { type: "string" },
     },
   });
-  const known = everyProgram();
+  const known = [...everyProgram(), ...everySoftware()];
   for (const name of positionals)
     if (!known.some((facts) => facts.name === name)) throw new Error(`no program ${name}`);
-  const programs = positionals.length > 0 ? known.filter((facts) => positionals.includes(facts.name)) : known;
+  const programs = positionals.length > 0 ? known.filter((facts) => positionals.includes(facts.name)) : everyProgram();
   const ways = values.baseline
     ? baselineWays
     : values.pager

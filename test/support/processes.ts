@@ -56,6 +56,11 @@ export function processTree(root: number): ProcessStat[] {
   return [...found.values()];
 }
 
+/** Every process of the session that `leader` leads or led, zombies included. */
+export function sessionMembers(leader: number): ProcessStat[] {
+  return everyProcess().filter((stat) => stat.session === leader);
+}
+
 /** True when no process has that pid any more, not even a zombie. */
 export function isGone(pid: number): boolean {
   return processStat(pid) === undefined;

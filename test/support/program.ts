@@ -4,8 +4,8 @@ import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { closeSync, existsSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir, userInfo } from "node:os";
-import { join, resolve } from "node:path";
-import { endProcesses, isGone, type ProcessStat, processStat, processTree } from "./processes";
+import { extname, join, resolve } from "node:path";
+import { endProcesses, isGone, type ProcessStat, processStat, processTree, sessionMembers } from "./processes";
 import { TempDir } from "./tempdir";
 import { waitFor } from "./wait";
 
@@ -35,10 +35,12 @@ export function programSource(name: string): string {
   return join(programsFolder, `${name}.c`);
 }
 
-export function programFacts(name: string): ProgramFacts {
-  const lines = readFileSync(programSource(name), "utf8").split("\n");
-  const end = lines.findIndex((line) => !line.startsWith("//"));
-  const comment = lines.slice(0, end).map((line) => line.replace(/^\/\/ ?/, ""));
+/** The facts in the first comment of a file, C (`//`) or script (`#`, after its first line). */
+function factsOf(name: string, file: string): ProgramFacts {
+  const lines = readFileSync(file, "utf8").split("\n");
+  if (lines[0]?.startsWith("#!")) lines.shift();
+  const end = lines.findIndex((line) => !/^(\/\/|#(?!include))/.test(line));
+  const comment = lines.slice(0, end).map((line) => line.replace(/^(\/\/|#) ?/, ""));
   const value = (key: string) => comment.find((line) => line.startsWith(`${key}: `))?.slice(key.length + 2);
   return {
     name,
@@ -48,6 +50,29 @@ export function programFacts(name: string): ProgramFacts {
     alone: value("alone"),
     criuCannot: value("criu"),
   };
+}
+
+export function programFacts(name: string): ProgramFacts {
+  return factsOf(name, programSource(name));
+}
+
+/** Real software that follows the same protocol: the scripts of test/interop/software, run by their interpreters. */
+const softwareFolder = join(repositoryRoot, "test", "interop", "software");
+const interpreters: Record<string, readonly string[]> = {
+  ".py": ["/usr/bin/python3"],
+  ".js": [process.execPath],
+  ".sh": ["/bin/bash"],
+  ".pl": ["/usr/bin/perl"],
+};
+
+export function softwareFacts(file: string): ProgramFacts {
+  return factsOf(file, join(softwareFolder, file));
+}
+
+function commandOf(facts: ProgramFacts, link: "static" | "dynamic"): readonly string[] {
+  const interpreter = interpreters[extname(facts.name)];
+  if (interpreter === undefined) return [compileProgram(facts.name, link)];
+  return [...interpreter, join(softwareFolder, facts.name)];
 }
 
 /** Compiles test/programs/NAME.c and returns the executable; a second call with the same sources compiles nothing. */
@@ -90,14 +115,19 @@ export class Program {
     this.reaped = new Promise((done) => child.once("exit", () => done()));
   }
 
-  /** Starts the program in a new session: stdin /dev/null, output into SCRATCH/output, no pipe to the test. */
+  /** Starts a program of test/programs, or a script of test/interop/software, by name (see `spawn`). */
   static start(name: string, options: StartOptions = {}): Program {
-    const facts = programFacts(name);
-    const executable = compileProgram(name, options.link ?? facts.link);
+    const facts = extname(name) === "" ? programFacts(name) : softwareFacts(name);
+    const [executable, ...first] = commandOf(facts, options.link ?? facts.link);
     const scratch = new TempDir(name, true);
+    return Program.spawn(facts, executable!, [...first, scratch.path, ...(options.arguments ?? [])], scratch);
+  }
+
+  /** Starts any command in a new session: stdin /dev/null, output into SCRATCH/output, no pipe to the test. */
+  static spawn(facts: ProgramFacts, executable: string, args: readonly string[], scratch: TempDir): Program {
     const output = openSync(scratch.join("output"), "a");
     try {
-      const child = spawn(executable, [scratch.path, ...(options.arguments ?? [])], {
+      const child = spawn(executable, args, {
         detached: true,
         stdio: ["ignore", output, output],
         cwd: "/",
@@ -120,7 +150,7 @@ export class Program {
         throw new Error(`${this.name} exited with ${this.child.exitCode}: ${this.output()}`);
       return false;
     });
-    this.known = processTree(this.pid);
+    this.remember();
   }
 
   /** The tree as it was when it got ready (or was last looked at). */
@@ -137,7 +167,8 @@ export class Program {
   /** Waits until every process of the tree is gone and its pid free, as after a dump that ends it. */
   async gone(): Promise<void> {
     await this.reaped;
-    await waitFor(`${this.name} to be gone`, () => this.known.every((stat) => isGone(stat.pid)));
+    const left = () => [...this.known.filter((stat) => !isGone(stat.pid)), ...sessionMembers(this.pid)];
+    await waitFor(`${this.name} to be gone`, () => left().length === 0);
   }
 
   /** Tells the program to go on and check itself. */
