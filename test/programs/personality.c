@@ -1,5 +1,5 @@
 // The execution domain: a personality with address randomisation off, which children inherit.
-// criu: it does not restore the personality
+// criu: it takes the kernel's hexadecimal personality for a decimal number, and does not restore it
 #include "check.h"
 #include <sys/personality.h>
 

@@ -87,9 +87,13 @@ export function timerCalls(script: Script, task: TaskImage): void {
 }
 
 function intervalTimer(script: Script, which: number, timer: ItimerEntry): void {
-  if (timer.vsec === noTimer && timer.vusec === noTimer) return;
+  // A periodic timer whose signal is still pending shows no time left: the kernel starts it again only as the signal is
+  // taken (posix-timers, itimer). Its next period begins now.
+  const expired = timer.vsec === noTimer && timer.vusec === noTimer;
+  const [first, firstMicro] = expired ? [timer.isec, timer.iusec] : [timer.vsec, timer.vusec];
+  if (first === noTimer && firstMicro === noTimer) return;
   const batch = script.room(1, 48);
-  const words = new BigUint64Array([timer.isec, timer.iusec, timer.vsec, timer.vusec]);
+  const words = new BigUint64Array([timer.isec, timer.iusec, first, firstMicro]);
   batch.call(syscalls.setitimer, [which, batch.place(new Uint8Array(words.buffer)), 0]);
 }
 

@@ -28,7 +28,10 @@ export function makeEventfd(context: FileContext, file: EventfdFileEntry): void 
 export function makeTimerfd(context: FileContext, file: TimerfdEntry): void {
   const batch = context.script.room(6, 128);
   batch.call(syscalls.timerfd_create, [file.clockid, (file.flags & openFlag.nonBlock) | openFlag.closeOnExec]);
-  const setting = new BigInt64Array([file.isec, file.insec, file.vsec, file.vnsec]);
+  // A periodic timer with unread expirations shows no time left, as the kernel starts it again only when they are read.
+  const expired = file.vsec === 0n && file.vnsec === 0n;
+  const first = expired ? [file.isec, file.insec] : [file.vsec, file.vnsec];
+  const setting = new BigInt64Array([file.isec, file.insec, ...first]);
   if (setting.some((word) => word !== 0n)) {
     const slot = batch.place(new Uint8Array(setting.buffer));
     batch.call(syscalls.timerfd_settime, [0, file.settime_flags & ~(timerAbsolute | 2), slot, 0]);
