@@ -14,6 +14,8 @@ interface Options {
   readonly pidfile?: string;
   readonly statusFd?: string;
   readonly shellJob?: true;
+  readonly tcpEstablished?: true;
+  readonly tcpClose?: true;
   readonly eager?: true;
   readonly force?: true;
   readonly stayLazy?: true;
@@ -37,6 +39,10 @@ export function define(command: Command): void {
     .option("--pidfile <file>", "write the root's pid there")
     .option("--status-fd <fd>", "write a NUL byte to this descriptor when the tree runs, and close it")
     .option("-j, --shell-job", "the tree is part of a shell's session and joins this one")
+    .option("--tcp-established", "keep established TCP connections")
+    .option("--tcp-close", "close established TCP connections")
+    .option("-l, --file-locks", "accepted as CRIU's: the locks in the image are always taken")
+    .option("--link-remap", "accepted as CRIU's")
     .option("--eager", "read all pages before the tree runs")
     .option("--force", "go on where a mapped file has changed since the dump")
     .option("--stay-lazy", "bring pages only when they are touched")
@@ -71,6 +77,8 @@ async function run(options: Options): Promise<void> {
     eager: options.eager === true,
     force: options.force === true,
     shellJob: options.shellJob === true,
+    tcpEstablished: options.tcpEstablished === true,
+    tcpClose: options.tcpClose === true,
     signal: abort.signal,
     onProgress: options.verbose === undefined ? undefined : sayProgress,
     ...pagerOptions,

@@ -16,11 +16,15 @@ import {
   openGhost,
   openNameless,
 } from "./files/ghost";
-import { inetObstacle, makeInet } from "./files/inet";
+import { inetObstacle, isConnection, makeClosed, makeInet, tcpState } from "./files/inet";
+import { inotifyObstacle, makeInotify } from "./files/inotify";
 import { lockObstacle, takeLock } from "./files/lock";
 import { makeMemfd, makeMemfdInode, memfdKey, memfdObstacle, sealMemfd } from "./files/memfd";
+import { makeNetlink } from "./files/netlink";
+import { openPidfds, pidfdObstacle } from "./files/pidfd";
 import { makePipe } from "./files/pipe";
 import { makeRegular, regularObstacle } from "./files/regular";
+import { type Connection, makeConnections } from "./files/tcp";
 import { type ForeignFile, makeTerminals } from "./files/tty";
 import { makeUnixSockets } from "./files/unix";
 import { Script } from "./script";
@@ -55,6 +59,11 @@ export interface FilePlan {
 /** What the plan must know of the machine and of the caller's wishes. */
 export interface FileMachine {
   readonly shellJob: boolean;
+  /** Connections are kept, or closed. */
+  readonly tcpEstablished: boolean;
+  readonly tcpClose: boolean;
+  /** A path on the mounted file system with that device number, as the kernel counts devices (20 bits of minor). */
+  mountOf(device: number): string | undefined;
   /** Whether nothing has that path now. */
   isFree(path: string): boolean;
 }
@@ -104,9 +113,10 @@ export function planFiles(
   }
   planMemoryFiles(objectContext, files, fills, late);
   planNameless(objectContext, context, files, fills);
-  for (const file of files) makeFile(context, file);
+  for (const file of files) makeFile(context, file, machine.mountOf);
   planMappingVariants(context, tree);
   planPipes(context, files);
+  planConnections(context, files, machine);
   const sockets = files.flatMap((file) => (file.usk === undefined ? [] : [file.usk]));
   makeUnixSockets(context, sockets);
   const ttys = files.flatMap((file) => (file.tty === undefined ? [] : [file.tty]));
@@ -181,6 +191,24 @@ function groupBy<T>(items: readonly T[], keyOf: (item: T) => number | undefined)
   return groups;
 }
 
+function planConnections(context: FileContext, files: readonly FileEntry[], machine: FileMachine): void {
+  const connections: Connection[] = [];
+  for (const { isk: socket } of files) {
+    if (socket === undefined || !isConnection(socket) || inetObstacle(socket) !== undefined) continue;
+    if (machine.tcpClose) {
+      makeClosed(context, socket);
+      continue;
+    }
+    const stream = context.tree.tcpStream(socket.ino);
+    if (!machine.tcpEstablished) {
+      context.problems.push(`file ${socket.id}: an established TCP connection; say --tcp-established or --tcp-close`);
+    } else if (stream === undefined || socket.state !== tcpState.established) {
+      context.problems.push(`file ${socket.id}: a TCP connection in state ${socket.state}`);
+    } else connections.push({ socket, stream });
+  }
+  makeConnections(context, connections);
+}
+
 function planPipes(context: FileContext, files: readonly FileEntry[]): void {
   const { tree } = context;
   const pipes = files.flatMap((file) => (file.pipe === undefined ? [] : [file.pipe]));
@@ -225,7 +253,7 @@ function planMappingVariants(context: FileContext, tree: TreeImage): void {
   }
 }
 
-function makeFile(context: FileContext, file: FileEntry): void {
+function makeFile(context: FileContext, file: FileEntry, mountOf: FileMachine["mountOf"]): void {
   const refuse = (why: string): void => {
     context.problems.push(`file ${file.id}: ${why}`);
   };
@@ -239,10 +267,18 @@ function makeFile(context: FileContext, file: FileEntry): void {
   else if (file.sgfd !== undefined) makeSignalfd(context, file.sgfd);
   else if (file.epfd !== undefined) makeEpoll(context, file.epfd);
   else if (file.memfd !== undefined) makeMemfd(context, file.memfd);
+  else if (file.nlsk !== undefined) makeNetlink(context, file.nlsk);
   else if (file.isk !== undefined) {
     const obstacle = inetObstacle(file.isk);
     if (obstacle !== undefined) refuse(obstacle);
-    else makeInet(context, file.isk);
+    else if (!isConnection(file.isk)) makeInet(context, file.isk);
+  } else if (file.ify !== undefined) {
+    const obstacle = inotifyObstacle(file.ify, mountOf);
+    if (obstacle !== undefined) refuse(obstacle);
+    else makeInotify(context, file.ify, mountOf);
+  } else if (file.pidfd !== undefined) {
+    const obstacle = pidfdObstacle(file.pidfd, context.tree);
+    if (obstacle !== undefined) refuse(obstacle);
   } else if (![file.pipe, file.fifo, file.usk, file.tty].some((known) => known !== undefined)) {
     refuse(`descriptors of type ${typeName(file.type)}`);
   }
@@ -255,6 +291,7 @@ function typeName(type: number): string {
 
 /** Gives the task its descriptors: copies of the masters under the image's numbers; then its masters are closed. */
 export function placeDescriptors(script: Script, plan: FilePlan, task: TaskImage, tree: TreeImage): void {
+  openPidfds(script, plan.masters, task, tree);
   for (const descriptor of task.descriptors) {
     const flags = (descriptor.flags & 1) !== 0 ? openFlag.closeOnExec : 0;
     script.room(1).call(syscalls.dup3, [plan.file(descriptor.id), descriptor.fd, flags], {

@@ -6,7 +6,7 @@ import { FaultlineError } from "../../errors";
 import { type ImageDirectory, type TaskNode, TaskState } from "../../images/directory";
 import type { RemapFilePathEntry } from "../../images/messages";
 import { RemapType } from "../../images/messages";
-import type { GhostFile, PipeContent, SocketPacket, TaskImage, ThreadImage, TreeImage } from "./treeImage";
+import type { GhostFile, PipeContent, SocketPacket, TaskImage, TcpStream, ThreadImage, TreeImage } from "./treeImage";
 
 /** pid_max cannot be larger on 64 bits (PID_MAX_LIMIT). */
 const pidMax = 4 * 1024 * 1024;
@@ -23,6 +23,7 @@ export function loadTree(images: ImageDirectory): TreeImage {
     ttys: new Map(images.messages("TTY_INFO", "tty-info.img").map((message) => [message.id, message])),
     ttyData: new Map(images.messages("TTY_DATA", "tty-data.img").map((message) => [message.tty_id, message.data])),
     packets: loadPackets(images),
+    tcpStream: (inode) => loadStream(images, inode),
     seccompFilters: images.messages("SECCOMP", "seccomp.img")[0]?.seccomp_filters ?? [],
     locks: images.messages("FILE_LOCKS", "filelocks.img"),
     ghosts: new Map(remaps.filter(isGhost).map((remap) => [remap.orig_id, remap.remap_id & 0x7fffffff])),
@@ -45,6 +46,12 @@ function isGhost(remap: RemapFilePathEntry): boolean {
 
 function isLink(remap: RemapFilePathEntry): boolean {
   return remap.remap_type === RemapType.LINKED || (remap.remap_type === undefined && !isGhost(remap));
+}
+
+function loadStream(images: ImageDirectory, inode: number): TcpStream | undefined {
+  const record = images.optionalImage("TCP_STREAM", `tcp-stream-${inode.toString(16)}.img`)?.records[0];
+  if (record?.payload?.kind !== "queues") return undefined;
+  return { entry: record.message, received: record.payload.received, unsent: record.payload.sent };
 }
 
 function loadGhost(images: ImageDirectory, id: number): GhostFile | undefined {

@@ -43,6 +43,20 @@ export function ownVdsoShape(): VdsoShape {
 export interface PlanOptions {
   /** The tree may be part of a session outside of the image, and joins ours. */
   readonly shellJob?: boolean | undefined;
+  /** Established TCP connections are kept, or closed: one of them must be said where there are any. */
+  readonly tcpEstablished?: boolean | undefined;
+  readonly tcpClose?: boolean | undefined;
+}
+
+/** The mount point of a device, from /proc/self/mountinfo (proc(5)). */
+function mountOf(device: number): string | undefined {
+  const name = `${device >>> 20}:${device & 0xfffff}`;
+  for (const line of readFileSync("/proc/self/mountinfo", "utf8").split("\n")) {
+    const fields = line.split(" ");
+    if (fields[2] === name)
+      return fields[4]?.replace(/\\([0-7]{3})/g, (_, code) => String.fromCharCode(parseInt(code, 8)));
+  }
+  return undefined;
 }
 
 /** Sessions and groups that nobody in the image can bring back. */
@@ -73,6 +87,9 @@ export function planRestore(tree: TreeImage, options: PlanOptions = {}): Restore
   const shared = findSharedObjects([...spaces.values()]);
   const files = planFiles(tree, shared, problems, {
     shellJob: options.shellJob === true,
+    tcpEstablished: options.tcpEstablished === true,
+    tcpClose: options.tcpClose === true || tree.inventory.tcp_close === true,
+    mountOf,
     isFree: (path) => !existsSync(path),
   });
   if (problems.length > 0) {

@@ -28,8 +28,6 @@ export function processProblems(task: TaskImage, tree: TreeImage): string[] {
   const tc = common(task);
   if (tc.sigactions.length !== actionCount) refuse(`${tc.sigactions.length} signal actions instead of ${actionCount}`);
   if ((tc.rlimits?.rlimits.length ?? 0) > resourceCount) refuse("more limits than there are resources");
-  const root = task.fs === undefined ? undefined : tree.files.get(task.fs.root_id)?.reg;
-  if (root !== undefined && root.name !== "/") refuse(`a root directory of its own (${root.name})`);
   const ids = tree.inventory.root_ids;
   if (ids !== undefined && task.ids !== undefined) {
     for (const name of ["pid_ns_id", "net_ns_id", "ipc_ns_id", "uts_ns_id", "mnt_ns_id", "user_ns_id"] as const) {
@@ -42,11 +40,15 @@ export function processProblems(task: TaskImage, tree: TreeImage): string[] {
 }
 
 /** Signal actions, directories, mask for new files and what else does not depend on descriptors or privileges. */
-export function processCalls(script: Script, task: TaskImage, plan: FilePlan): void {
+export function processCalls(script: Script, task: TaskImage, plan: FilePlan, tree: TreeImage): void {
   const tc = common(task);
   signalActions(script, tc);
-  const batch = script.room(8);
+  const batch = script.room(10, 64);
   if (task.fs !== undefined) {
+    if (tree.files.get(task.fs.root_id)?.reg?.name !== "/") {
+      batch.call(syscalls.fchdir, [plan.file(task.fs.root_id)], { purpose: "entering the root directory" });
+      batch.call(syscalls.chroot, [batch.text(".")]);
+    }
     batch.call(syscalls.fchdir, [plan.file(task.fs.cwd_id)], { purpose: "entering the working directory" });
     if (task.fs.umask !== undefined) batch.call(syscalls.umask, [task.fs.umask]);
   }

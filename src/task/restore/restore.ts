@@ -20,6 +20,9 @@ export interface RestoreOptions {
   readonly force?: boolean | undefined;
   /** The tree may be a part of a session that is not in the image; it joins ours. */
   readonly shellJob?: boolean | undefined;
+  /** Established TCP connections are kept, or closed. */
+  readonly tcpEstablished?: boolean | undefined;
+  readonly tcpClose?: boolean | undefined;
   readonly onProgress?: ((progress: RestoreProgress) => void) | undefined;
   /** Until the tree runs: ends everything made so far, with ABORTED. Afterwards it does nothing. */
   readonly signal?: AbortSignal | undefined;
@@ -195,7 +198,7 @@ function prepare(options: RestoreOptions): Prepared {
   const images = ImageDirectory.open(options.imagesDir);
   try {
     const tree = loadTree(images);
-    const plan = planRestore(tree, { shellJob: options.shellJob });
+    const plan = planRestore(tree, options);
     checkFiles(tree, options.force === true);
     checkPidsFree(plan);
     const threads = tree.tasks.reduce((sum, task) => sum + task.threads.length, 0);

@@ -133,7 +133,7 @@ export function buildProcess(build: TreeBuild, task: TaskImage, lazy: boolean): 
   const script = new Script();
   if (lazy) script.room(1).call(syscalls.close, [0], { purpose: "closing the userfaultfd" });
   controlTerminals(script, task, plan.tree.ttys.values());
-  processCalls(script, task, plan.files);
+  processCalls(script, task, plan.files, plan.tree);
   placeDescriptors(script, plan.files, task, plan.tree);
   closeMasters(script, plan.files);
   takeLocks(script, task, plan.tree);

@@ -76,6 +76,8 @@ export interface TreeImage {
   /** What waits unread in a terminal, by the terminal's id. */
   readonly ttyData: ReadonlyMap<number, Uint8Array>;
   readonly packets: ReadonlyMap<number, readonly SocketPacket[]>;
+  /** The state of an established TCP connection, by its socket's inode; read when asked. */
+  tcpStream(inode: number): TcpStream | undefined;
   readonly seccompFilters: readonly SeccompFilter[];
   readonly locks: readonly FileLockEntry[];
   /** Ghost id of a regular file that was deleted, by the file's id. */

@@ -37,10 +37,12 @@ export function inetObstacle(socket: InetSkEntry): string | undefined {
   if (socket.family !== family.inet && socket.family !== family.inet6) return `socket family ${socket.family}`;
   if (socket.type !== socketType.stream && socket.type !== socketType.datagram) return `socket type ${socket.type}`;
   if (socket.src_port > 0xffff || socket.dst_port > 0xffff) return `port ${socket.src_port} or ${socket.dst_port}`;
-  if (socket.type === socketType.stream && socket.state !== tcpState.closed && socket.state !== tcpState.listening) {
-    return `a TCP connection (state ${socket.state})`;
-  }
   return undefined;
+}
+
+export function isConnection(socket: InetSkEntry): boolean {
+  const { type, state } = socket;
+  return type === socketType.stream && state !== tcpState.closed && state !== tcpState.listening;
 }
 
 export function setInetOptions(batch: Batch, descriptor: number, socket: InetSkEntry): void {
@@ -69,6 +71,17 @@ export function setInetOptions(batch: Batch, descriptor: number, socket: InetSkE
 
 /** Calls that one socket takes at most; the room to ask a script for. */
 export const inetCalls = socketOptionCalls + 24;
+
+/** A connection that is not kept (--tcp-close): a socket with its options and without address or peer. */
+export function makeClosed(context: FileContext, socket: InetSkEntry): void {
+  const batch = context.script.room(inetCalls, 1024);
+  batch.call(syscalls.socket, [socket.family, socket.type | openFlag.closeOnExec, socket.proto]);
+  setSocketOptions(batch, 0, socket.opts);
+  setInetOptions(batch, 0, socket);
+  setStatus(batch, 0, socket.flags);
+  setOwner(batch, 0, socket.fown);
+  settle(context, batch, 0, fileKey(socket.id));
+}
 
 export function makeInet(context: FileContext, socket: InetSkEntry): void {
   const batch = context.script.room(inetCalls, 1024);

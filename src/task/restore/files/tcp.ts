@@ -1,0 +1,129 @@
+// Established TCP connections, by the socket's repair mode (TCP_REPAIR): sequence numbers, options and queues are set
+// without a packet sent. All sockets of the tree are made in repair mode first and let go together, so that the two ends of
+// a connection on the loopback find each other.
+import type { InetSkEntry, TcpStreamEntry } from "../../../images/messages";
+import type { Batch } from "../../batch";
+import { syscalls } from "../../constants";
+import type { TcpStream } from "../treeImage";
+import { type FileContext, fileKey, openFlag, setOwner, setStatus } from "./context";
+import { setInetOptions, socketAddress } from "./inet";
+import { setInteger, setSocketOptions, socketOptionCalls } from "./socketOptions";
+
+const solTcp = 6;
+const solSocket = 1;
+const reuseAddress = 2;
+const tcpOption = {
+  repair: 19,
+  repairQueue: 20,
+  queueSequence: 21,
+  repairOptions: 22,
+  timestamp: 24,
+  repairWindow: 29,
+} as const;
+const queue = { receive: 1, send: 2 } as const;
+/** Which options the connection negotiated: tcp_info's tcpi_options. */
+const negotiated = { timestamps: 1, selectiveAck: 2, windowScale: 4 } as const;
+/** Option kinds of struct tcp_repair_opt (TCP's own numbers). */
+const optionKind = { segmentSize: 2, window: 3, selectiveAck: 4, timestamp: 8 } as const;
+const pieceBytes = 64 * 1024;
+
+export interface Connection {
+  readonly socket: InetSkEntry;
+  readonly stream: TcpStream;
+}
+
+export function makeConnections(context: FileContext, connections: readonly Connection[]): void {
+  for (const connection of connections) makeOne(context, connection);
+  // Both ends of every connection exist: packets may flow.
+  for (const { socket } of connections) {
+    const descriptor = context.masters.of(fileKey(socket.id));
+    setInteger(context.script.room(1, 16), descriptor, solTcp, tcpOption.repair, 0);
+  }
+  for (const connection of connections) finish(context, connection);
+}
+
+function makeOne(context: FileContext, { socket, stream }: Connection): void {
+  const { entry, received, unsent } = stream;
+  const descriptor = context.masters.of(fileKey(socket.id));
+  const batch = context.script.room(20, 1024);
+  batch.call(syscalls.socket, [socket.family, socket.type | openFlag.closeOnExec, socket.proto]);
+  batch.call(syscalls.dup3, [0, descriptor, openFlag.closeOnExec]);
+  batch.call(syscalls.close, [0]);
+  setInteger(batch, descriptor, solTcp, tcpOption.repair, 1);
+  setInteger(batch, descriptor, solSocket, reuseAddress, 1);
+  setSequence(batch, descriptor, queue.receive, entry.inq_seq - entry.inq_len);
+  setSequence(batch, descriptor, queue.send, entry.outq_seq - entry.outq_len);
+  const own = socketAddress(socket.family, socket.src_addr, socket.src_port);
+  batch.call(syscalls.bind, [descriptor, batch.place(own), own.length], { purpose: `binding port ${socket.src_port}` });
+  const peer = socketAddress(socket.family, socket.dst_addr, socket.dst_port);
+  batch.call(syscalls.connect, [descriptor, batch.place(peer), peer.length], { purpose: "repairing a connection" });
+  repairOptions(batch, descriptor, entry);
+  const sent = unsent.subarray(0, unsent.length - (entry.unsq_len ?? 0));
+  fill(context, descriptor, queue.receive, received);
+  fill(context, descriptor, queue.send, sent);
+  repairWindow(context, descriptor, entry);
+}
+
+function setSequence(batch: Batch, descriptor: number, which: number, sequence: number): void {
+  setInteger(batch, descriptor, solTcp, tcpOption.repairQueue, which);
+  setInteger(batch, descriptor, solTcp, tcpOption.queueSequence, sequence | 0);
+}
+
+function repairOptions(batch: Batch, descriptor: number, entry: TcpStreamEntry): void {
+  const options: [number, number][] = [];
+  if ((entry.opt_mask & negotiated.selectiveAck) !== 0) options.push([optionKind.selectiveAck, 0]);
+  if ((entry.opt_mask & negotiated.windowScale) !== 0) {
+    options.push([optionKind.window, entry.snd_wscale | ((entry.rcv_wscale ?? 0) << 16)]);
+  }
+  if ((entry.opt_mask & negotiated.timestamps) !== 0) options.push([optionKind.timestamp, 0]);
+  options.push([optionKind.segmentSize, entry.mss_clamp]);
+  const words = new Uint32Array(options.flat());
+  const slot = batch.place(new Uint8Array(words.buffer));
+  batch.call(syscalls.setsockopt, [descriptor, solTcp, tcpOption.repairOptions, slot, words.byteLength], {
+    purpose: "repairing the options of a connection",
+  });
+  if ((entry.opt_mask & negotiated.timestamps) !== 0 && entry.timestamp !== undefined) {
+    setInteger(batch, descriptor, solTcp, tcpOption.timestamp, entry.timestamp | 0);
+  }
+}
+
+function fill(context: FileContext, descriptor: number, which: number, bytes: Uint8Array): void {
+  if (bytes.length === 0) return;
+  setInteger(context.script.room(1, 16), descriptor, solTcp, tcpOption.repairQueue, which);
+  for (let at = 0; at < bytes.length; at += pieceBytes) {
+    const piece = bytes.subarray(at, at + pieceBytes);
+    const batch = context.script.room(1, piece.length);
+    batch.call(syscalls.sendto, [descriptor, batch.place(piece), piece.length, 0, 0, 0], {
+      purpose: "filling a connection's queue",
+    });
+  }
+}
+
+function repairWindow(context: FileContext, descriptor: number, entry: TcpStreamEntry): void {
+  const { snd_wl1, snd_wnd, max_window, rcv_wnd, rcv_wup } = entry;
+  if (snd_wl1 === undefined || snd_wnd === undefined || max_window === undefined) return;
+  if (rcv_wnd === undefined || rcv_wup === undefined) return;
+  const batch = context.script.room(1, 48);
+  const window = batch.place(new Uint8Array(new Uint32Array([snd_wl1, snd_wnd, max_window, rcv_wnd, rcv_wup]).buffer));
+  batch.call(syscalls.setsockopt, [descriptor, solTcp, tcpOption.repairWindow, window, 20], {
+    purpose: "repairing the windows of a connection",
+  });
+}
+
+/** What was never sent is sent now; then the program's own options. */
+function finish(context: FileContext, { socket, stream }: Connection): void {
+  const descriptor = context.masters.of(fileKey(socket.id));
+  const fresh = stream.unsent.subarray(stream.unsent.length - (stream.entry.unsq_len ?? 0));
+  for (let at = 0; at < fresh.length; at += pieceBytes) {
+    const piece = fresh.subarray(at, at + pieceBytes);
+    const batch = context.script.room(1, piece.length);
+    batch.call(syscalls.sendto, [descriptor, batch.place(piece), piece.length, 0x40, 0, 0]);
+  }
+  const batch = context.script.room(socketOptionCalls + 24, 1024);
+  if (socket.opts.reuseaddr !== true) setInteger(batch, descriptor, solSocket, reuseAddress, 0);
+  setSocketOptions(batch, descriptor, socket.opts);
+  setInetOptions(batch, descriptor, socket);
+  if ((socket.shutdown ?? 0) > 0) batch.call(syscalls.shutdown, [descriptor, (socket.shutdown as number) - 1]);
+  setStatus(batch, descriptor, socket.flags);
+  setOwner(batch, descriptor, socket.fown);
+}
