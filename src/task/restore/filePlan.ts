@@ -16,7 +16,7 @@ import {
   openGhost,
   openNameless,
 } from "./files/ghost";
-import { inetObstacle, isConnection, makeClosed, makeInet, tcpState } from "./files/inet";
+import { inetObstacle, isConnection, makeClosed, makeInet } from "./files/inet";
 import { inotifyObstacle, makeInotify } from "./files/inotify";
 import { lockObstacle, takeLock } from "./files/lock";
 import { makeMemfd, makeMemfdInode, memfdKey, memfdObstacle, sealMemfd } from "./files/memfd";
@@ -24,7 +24,7 @@ import { makeNetlink } from "./files/netlink";
 import { openPidfds, pidfdObstacle } from "./files/pidfd";
 import { makePipe } from "./files/pipe";
 import { makeRegular, regularObstacle } from "./files/regular";
-import { type Connection, makeConnections } from "./files/tcp";
+import { type Connection, connectionObstacle, makeConnections } from "./files/tcp";
 import { type ForeignFile, makeTerminals } from "./files/tty";
 import { makeUnixSockets } from "./files/unix";
 import { Script } from "./script";
@@ -193,6 +193,7 @@ function groupBy<T>(items: readonly T[], keyOf: (item: T) => number | undefined)
 
 function planConnections(context: FileContext, files: readonly FileEntry[], machine: FileMachine): void {
   const connections: Connection[] = [];
+  const all = files.flatMap((file) => (file.isk === undefined ? [] : [file.isk]));
   for (const { isk: socket } of files) {
     if (socket === undefined || !isConnection(socket) || inetObstacle(socket) !== undefined) continue;
     if (machine.tcpClose) {
@@ -202,9 +203,12 @@ function planConnections(context: FileContext, files: readonly FileEntry[], mach
     const stream = context.tree.tcpStream(socket.ino);
     if (!machine.tcpEstablished) {
       context.problems.push(`file ${socket.id}: an established TCP connection; say --tcp-established or --tcp-close`);
-    } else if (stream === undefined || socket.state !== tcpState.established) {
-      context.problems.push(`file ${socket.id}: a TCP connection in state ${socket.state}`);
-    } else connections.push({ socket, stream });
+      continue;
+    }
+    const obstacle = connectionObstacle(socket, all);
+    if (obstacle !== undefined) context.problems.push(`file ${socket.id}: ${obstacle}`);
+    else if (stream === undefined) context.problems.push(`file ${socket.id}: its tcp-stream image is missing`);
+    else connections.push({ socket, stream });
   }
   makeConnections(context, connections);
 }

@@ -8,7 +8,7 @@ import { setInteger, setSocketOptions, socketOptionCalls } from "./socketOptions
 
 export const family = { unix: 1, inet: 2, inet6: 10 } as const;
 export const socketType = { stream: 1, datagram: 2, seqpacket: 5 } as const;
-export const tcpState = { established: 1, closed: 7, listening: 10 } as const;
+export const tcpState = { established: 1, finWait2: 5, closed: 7, closeWait: 8, listening: 10 } as const;
 const solSocket = 1;
 const solIp = 0;
 const solTcp = 6;

@@ -6,7 +6,7 @@ import type { Batch } from "../../batch";
 import { syscalls } from "../../constants";
 import type { TcpStream } from "../treeImage";
 import { type FileContext, fileKey, openFlag, setOwner, setStatus } from "./context";
-import { setInetOptions, socketAddress } from "./inet";
+import { setInetOptions, socketAddress, tcpState } from "./inet";
 import { setInteger, setSocketOptions, socketOptionCalls } from "./socketOptions";
 
 const solTcp = 6;
@@ -32,6 +32,14 @@ export interface Connection {
   readonly stream: TcpStream;
 }
 
+/** Why a connection cannot be made, or undefined. Half-closed ones need both ends here: the FIN is sent anew. */
+export function connectionObstacle(socket: InetSkEntry, all: readonly InetSkEntry[]): string | undefined {
+  if (socket.state === tcpState.established) return undefined;
+  const peer = all.find((other) => other.src_port === socket.dst_port && other.dst_port === socket.src_port);
+  const half = socket.state === tcpState.finWait2 || socket.state === tcpState.closeWait;
+  return half && peer !== undefined ? undefined : `a TCP connection in state ${socket.state}`;
+}
+
 export function makeConnections(context: FileContext, connections: readonly Connection[]): void {
   for (const connection of connections) makeOne(context, connection);
   // Both ends of every connection exist: packets may flow.
@@ -49,10 +57,13 @@ function makeOne(context: FileContext, { socket, stream }: Connection): void {
   batch.call(syscalls.socket, [socket.family, socket.type | openFlag.closeOnExec, socket.proto]);
   batch.call(syscalls.dup3, [0, descriptor, openFlag.closeOnExec]);
   batch.call(syscalls.close, [0]);
+  // Repair mode also lets a port be bound that a listening socket has; SO_REUSEADDR afterwards would take that back.
   setInteger(batch, descriptor, solTcp, tcpOption.repair, 1);
-  setInteger(batch, descriptor, solSocket, reuseAddress, 1);
-  setSequence(batch, descriptor, queue.receive, entry.inq_seq - entry.inq_len);
-  setSequence(batch, descriptor, queue.send, entry.outq_seq - entry.outq_len);
+  // A FIN has a sequence number too; it is sent again, by finish() of the one that sent it.
+  const ended = Number(socket.state === tcpState.closeWait);
+  const sentEnd = Number(socket.state === tcpState.finWait2);
+  setSequence(batch, descriptor, queue.receive, entry.inq_seq - entry.inq_len - ended);
+  setSequence(batch, descriptor, queue.send, entry.outq_seq - entry.outq_len - sentEnd);
   const own = socketAddress(socket.family, socket.src_addr, socket.src_port);
   batch.call(syscalls.bind, [descriptor, batch.place(own), own.length], { purpose: `binding port ${socket.src_port}` });
   const peer = socketAddress(socket.family, socket.dst_addr, socket.dst_port);
@@ -61,7 +72,7 @@ function makeOne(context: FileContext, { socket, stream }: Connection): void {
   const sent = unsent.subarray(0, unsent.length - (entry.unsq_len ?? 0));
   fill(context, descriptor, queue.receive, received);
   fill(context, descriptor, queue.send, sent);
-  repairWindow(context, descriptor, entry);
+  repairWindow(context, descriptor, entry, ended);
 }
 
 function setSequence(batch: Batch, descriptor: number, which: number, sequence: number): void {
@@ -99,12 +110,14 @@ function fill(context: FileContext, descriptor: number, which: number, bytes: Ui
   }
 }
 
-function repairWindow(context: FileContext, descriptor: number, entry: TcpStreamEntry): void {
+function repairWindow(context: FileContext, descriptor: number, entry: TcpStreamEntry, ended: number): void {
   const { snd_wl1, snd_wnd, max_window, rcv_wnd, rcv_wup } = entry;
   if (snd_wl1 === undefined || snd_wnd === undefined || max_window === undefined) return;
   if (rcv_wnd === undefined || rcv_wup === undefined) return;
   const batch = context.script.room(1, 48);
-  const window = batch.place(new Uint8Array(new Uint32Array([snd_wl1, snd_wnd, max_window, rcv_wnd, rcv_wup]).buffer));
+  const window = batch.place(
+    new Uint8Array(new Uint32Array([snd_wl1, snd_wnd, max_window, rcv_wnd, rcv_wup - ended]).buffer),
+  );
   batch.call(syscalls.setsockopt, [descriptor, solTcp, tcpOption.repairWindow, window, 20], {
     purpose: "repairing the windows of a connection",
   });
@@ -120,10 +133,11 @@ function finish(context: FileContext, { socket, stream }: Connection): void {
     batch.call(syscalls.sendto, [descriptor, batch.place(piece), piece.length, 0x40, 0, 0]);
   }
   const batch = context.script.room(socketOptionCalls + 24, 1024);
-  if (socket.opts.reuseaddr !== true) setInteger(batch, descriptor, solSocket, reuseAddress, 0);
+  setInteger(batch, descriptor, solSocket, reuseAddress, Number(socket.opts.reuseaddr === true));
   setSocketOptions(batch, descriptor, socket.opts);
   setInetOptions(batch, descriptor, socket);
-  if ((socket.shutdown ?? 0) > 0) batch.call(syscalls.shutdown, [descriptor, (socket.shutdown as number) - 1]);
+  const shut = socket.state === tcpState.finWait2 ? 2 : (socket.shutdown ?? 0);
+  if (shut > 0) batch.call(syscalls.shutdown, [descriptor, shut - 1]);
   setStatus(batch, descriptor, socket.flags);
   setOwner(batch, descriptor, socket.fown);
 }
