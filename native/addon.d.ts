@@ -275,6 +275,8 @@ export interface Addon {
   packetPeek(fd: number, buffer: Uint8Array, fds: Int32Array, facts: Int32Array, name: Uint8Array): number;
   /** A netlink dump request and its whole answer; returns the answer's length. */
   netlinkDump(protocol: number, request: Uint8Array, answer: Uint8Array): number;
+  /** open_by_handle_at(2) with O_PATH; `mount` is a descriptor of any file there. */
+  openByHandle(mount: number, type: number, handle: Uint8Array): number;
   /** Populated anonymous memory, or a negative errno. */
   allocatePages(bytes: number): ArrayBuffer | number;
   releasePages(buffer: ArrayBuffer): number;

@@ -144,6 +144,18 @@ Napi::Value netlinkDump(Info info) {
   return number(info.Env(), value);
 }
 
+// Descriptor of any file of the file system, handle type, handle: an O_PATH descriptor of the file (open_by_handle_at(2)).
+Napi::Value openByHandle(Info info) {
+  Bytes raw = bytes(info[2]);
+  alignas(file_handle) char storage[sizeof(file_handle) + MAX_HANDLE_SZ];
+  auto* handle = reinterpret_cast<file_handle*>(storage);
+  if (raw.length > MAX_HANDLE_SZ) return number(info.Env(), -EOVERFLOW);
+  handle->handle_bytes = raw.length;
+  handle->handle_type = i32(info[1]);
+  memcpy(handle->f_handle, raw.data, raw.length);
+  return number(info.Env(), result(open_by_handle_at(i32(info[0]), handle, O_PATH | O_CLOEXEC)));
+}
+
 // Memory that is there already when it is written to: an ArrayBuffer over populated anonymous pages, or -errno.
 Napi::Value allocatePages(Info info) {
   size_t length = u64(info[0]);
@@ -178,6 +190,7 @@ void registerFdState(Napi::Env env, Napi::Object exports) {
   add("pipePeek", pipePeek);
   add("packetPeek", packetPeek);
   add("netlinkDump", netlinkDump);
+  add("openByHandle", openByHandle);
   add("allocatePages", allocatePages);
   add("releasePages", releasePages);
 }

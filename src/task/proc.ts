@@ -1,6 +1,7 @@
 // Reads and parses /proc of one task: stat, status, maps, fdinfo and their kin. Facts only (proc(5)); no decisions.
 import { lstatSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { FaultlineError } from "../errors";
+import { decodeText } from "../images/text";
 
 /** Reads a file of /proc/PID, or throws NOT_FOUND / PERMISSION / SYSTEM naming it. */
 export function readProc(pid: number, name: string): string {
@@ -66,6 +67,8 @@ export interface TaskStat {
   readonly pgrp: number;
   readonly session: number;
   readonly tty: number;
+  /** The foreground process group of the controlling terminal. */
+  readonly ttyGroup: number;
   readonly flags: number;
   readonly startTime: bigint;
   readonly startCode: bigint;
@@ -95,12 +98,13 @@ export function parseStat(text: string): TaskStat {
   const field = (number: number): string => rest[number - 3] ?? "0";
   return {
     pid: Number(text.slice(0, open)),
-    comm: text.slice(open + 1, close),
+    comm: pathText(text.slice(open + 1, close)),
     state: field(3),
     ppid: Number(field(4)),
     pgrp: Number(field(5)),
     session: Number(field(6)),
     tty: Number(field(7)),
+    ttyGroup: Number(field(8)),
     flags: Number(field(9)),
     startTime: BigInt(field(22)),
     startCode: BigInt(field(26)),
@@ -187,9 +191,9 @@ function unescapePath(path: string): string {
   return path.replace(/\\012/g, "\n");
 }
 
-/** The text of /proc strings (latin1, byte for byte) as UTF-8, where it is that. */
+/** The text of /proc strings (latin1, byte for byte), without loss where they are not UTF-8 (images/text.ts). */
 export function pathText(latin1: string): string {
-  return Buffer.from(latin1, "latin1").toString("utf8");
+  return decodeText(Buffer.from(latin1, "latin1"));
 }
 
 /** The pids of the children of every thread of a process (needs CONFIG_PROC_CHILDREN). Exact for stopped tasks. */

@@ -5,7 +5,7 @@ import type { TaskKobjIdsEntry } from "../../images/messages";
 import { listProc, parseMappings, readProcBytes } from "../proc";
 import { coreImages, zombieCore } from "./coreImage";
 import { MemoryFiles } from "./descriptors/memoryFiles";
-import { parseFileLocks } from "./fileLocks";
+import { lockKind, parseFileLocks } from "./fileLocks";
 import { FilesTables } from "./filesTable";
 import type { FrozenTask, FrozenTree } from "./freeze";
 import { ImageSet } from "./imageSet";
@@ -59,6 +59,7 @@ interface Collector {
   readonly shared: Map<number, SharedObject>;
   readonly pageSets: PageSet[];
   readonly deferred: Map<number, number>;
+  readonly knownLocks: Set<string>;
   pagesScanned: number;
 }
 
@@ -73,6 +74,7 @@ export function collect(tree: FrozenTree, store: PageStore, options: ObstacleOpt
     shared: new Map(),
     pageSets: [],
     deferred: new Map(),
+    knownLocks: new Set(),
     pagesScanned: 0,
   };
   const ids = new SharedIds();
@@ -142,7 +144,7 @@ function addTask(collector: Collector, task: FrozenTask, ids: TaskIds, options: 
   images.add(`ids-${pid}.img`, "IDS", kernelIds(ids));
   if (ids.first.files) {
     collector.tables.addTable(pid, ids.files);
-    if (options.fileLocks) addLocks(images, pid);
+    if (options.fileLocks) addLocks(collector, pid);
   }
   const folder = (name: string): number => regular.add(heldFile(pid, name), { flags: 0, position: 0n });
   images.add(`fs-${pid}.img`, "FS", { cwd_id: folder("cwd"), root_id: folder("root"), umask: state.umask });
@@ -152,12 +154,14 @@ function kernelIds(ids: TaskIds): Init<TaskKobjIdsEntry> {
   return { vm_id: ids.vm, files_id: ids.files, fs_id: ids.fs, sighand_id: ids.sighand, ...namespaceIds };
 }
 
-function addLocks(images: ImageSet, pid: number): void {
-  const known = new Set<string>();
+function addLocks(collector: Collector, pid: number): void {
+  const { images, knownLocks: known, tables } = collector;
   for (const fd of listProc(pid, "fd").map(Number)) {
     const file = new OpenFile(pid, fd);
     for (const lock of parseFileLocks(file.info, pid, fd)) {
-      const key = `${file.stat.dev}:${file.stat.ino}:${lock.flag}:${lock.type}:${lock.start}:${lock.len}`;
+      // A POSIX lock is the process's and shows at each descriptor of the file; the others are the open file's.
+      const owner = lock.flag === lockKind.posix ? `${pid}:${file.stat.dev}:${file.stat.ino}` : tables.idOf(file);
+      const key = `${owner}:${lock.flag}:${lock.type}:${lock.start}:${lock.len}`;
       if (known.has(key)) continue;
       known.add(key);
       images.add("filelocks.img", "FILE_LOCKS", lock);

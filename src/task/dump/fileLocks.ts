@@ -2,10 +2,15 @@
 import type { Init } from "../../images/message";
 import type { FileLockEntry } from "../../images/messages";
 
-const kindOf: Readonly<Record<string, number>> = { POSIX: 1, FLOCK: 2, OFDLCK: 8 };
+/** file_lock_entry.flag. */
+export const lockKind = { posix: 1, flock: 2, openFile: 4 } as const;
+const kindOf: Readonly<Record<string, number>> = {
+  POSIX: lockKind.posix,
+  FLOCK: lockKind.flock,
+  OFDLCK: lockKind.openFile,
+};
 const typeOf: Readonly<Record<string, number>> = { READ: 0, WRITE: 1 };
 const lockLine = /^lock:\s+\d+: (POSIX|FLOCK|OFDLCK)\s+\S+\s+(READ|WRITE)\s+(-?\d+) \S+ (\d+) (\d+|EOF)/gm;
-const kindFlock = 2;
 
 /** The locks of one descriptor. POSIX locks show at every descriptor of the file: the caller keeps one of each. */
 export function parseFileLocks(info: string, pid: number, fd: number): Init<FileLockEntry>[] {
@@ -14,6 +19,13 @@ export function parseFileLocks(info: string, pid: number, fd: number): Init<File
     const from = BigInt(start as string);
     // A lock to the end of the file has length 0 (fcntl(2)); flock has no range.
     const len = end === "EOF" ? 0n : BigInt(end as string) - from + 1n;
-    return { flag, type: typeOf[type as string] as number, pid, fd, start: from, len: flag === kindFlock ? 0n : len };
+    return {
+      flag,
+      type: typeOf[type as string] as number,
+      pid,
+      fd,
+      start: from,
+      len: flag === lockKind.flock ? 0n : len,
+    };
   });
 }

@@ -1,10 +1,10 @@
 // The descriptor tables of the tree: which descriptors share one open file (kcmp(2)), and the record of each. Every kind
 // of file has its own module; this one only tells them apart. Also the one place that knows which kinds are refused.
-import { readlinkSync } from "node:fs";
 import { native } from "../../native";
 import { kcmpType } from "../constants";
 import { listProc } from "../proc";
 import { addInetSocket } from "./descriptors/inetSocket";
+import { inotifyPath } from "./descriptors/inotifyPath";
 import type { MemoryFiles } from "./descriptors/memoryFiles";
 import { isFifo, Pipes } from "./descriptors/pipes";
 import {
@@ -117,6 +117,11 @@ export class FilesTables {
     this.unix.addQueues((copy) => this.#identify(new OpenFile(process.pid, copy)).id);
   }
 
+  /** The id under which an open file is (or will be) in files.img. */
+  idOf(file: OpenFile): number {
+    return this.#identify(file).id;
+  }
+
   /** The id of an open file, the same for every descriptor that shares it. */
   #identify(file: OpenFile): KnownFile {
     const key = `${file.stat.dev}:${file.stat.ino}:${file.flags}`;
@@ -146,7 +151,7 @@ export class FilesTables {
       EVENTPOLL: () => addEpoll(images, id, file, this.#epollTargets(file)),
       TIMERFD: () => addTimerfd(images, id, file),
       SIGNALFD: () => addSignalfd(images, id, file),
-      INOTIFY: () => addInotify(images, id, file, (watch) => inotifyPath(pid, watch.device, watch.inode)),
+      INOTIFY: () => addInotify(images, id, file, inotifyPath),
       PIDFD: () => addPidfd(images, id, file),
       MEMFD: () => this.memory.addDescriptor(id, file),
       INETSK: () => addInetSocket(images, id, file, this.#options),
@@ -170,13 +175,4 @@ export class FilesTables {
       return { ...target, fd: fd ?? target.fd };
     });
   }
-}
-
-/** The path of a watched inode, where some descriptor or mapping of this process tells it; CRIU finds it by handle. */
-function inotifyPath(pid: number, device: number, inode: bigint): string | undefined {
-  for (const name of ["cwd", "root"]) {
-    const held = heldFile(pid, name);
-    if (held.stat.ino === inode && Number(held.stat.dev) === device) return readlinkSync(`/proc/${pid}/${name}`);
-  }
-  return undefined;
 }

@@ -2,8 +2,11 @@
 // Reads /proc and duplicates descriptors; stops nothing.
 import { closeSync, openSync, readlinkSync, readSync } from "node:fs";
 import { FaultlineError } from "../../errors";
+import { native } from "../../native";
 import { listProc, parseFields, parseMappings, pathText, readProc, readStat, threadsOf } from "../proc";
 import { inetFacts, tcpState } from "./descriptors/inetSocket";
+import { pipeContent } from "./descriptors/pipes";
+import { unixSockets } from "./descriptors/unixSockets";
 import { typeOf } from "./filesTable";
 import { treeOf } from "./freeze";
 import { modeType, OpenFile, openFlag } from "./openFile";
@@ -50,6 +53,7 @@ export function findObstacles(root: number, options: ObstacleOptions): Obstacle[
   }
   const masters = new Set<number>();
   const terminals: { pid: number; fd: number; index: number | undefined }[] = [];
+  const unix = new Map<number, { pid: number; fd: number }>();
   for (const pid of pids) {
     try {
       const stat = readStat(pid);
@@ -58,7 +62,7 @@ export function findObstacles(root: number, options: ObstacleOptions): Obstacle[
       found.push(
         ...taskObstacles(pid),
         ...memoryObstacles(pid),
-        ...descriptorObstacles(pid, options, masters, terminals),
+        ...descriptorObstacles(pid, options, masters, terminals, unix),
       );
     } catch (error) {
       // A task that ended meanwhile is none of the tree any more.
@@ -69,7 +73,24 @@ export function findObstacles(root: number, options: ObstacleOptions): Obstacle[
     const paired = index !== undefined && masters.has(index);
     if (!paired && !options.shellJob) found.push({ pid, fd, reason: "a terminal of outside; use --shell-job" });
   }
-  return found;
+  return [...found, ...unixObstacles(unix)];
+}
+
+const established = 1;
+
+/** Unix sockets whose other end is not in the tree. */
+function unixObstacles(held: ReadonlyMap<number, { pid: number; fd: number }>): Obstacle[] {
+  if (held.size === 0) return [];
+  const all = unixSockets();
+  return [...held].flatMap(([inode, { pid, fd }]) => {
+    const facts = all.get(inode);
+    if (facts === undefined) return [{ pid, fd, reason: "a unix socket of another network namespace" }];
+    if (facts.type === streamType && facts.state === established && facts.peer === 0) {
+      return [{ pid, fd, reason: "a unix connection that is not accepted yet, or whose other end is closed" }];
+    }
+    if (facts.peer === 0 || held.has(facts.peer)) return [];
+    return [{ pid, fd, reason: `a unix socket connected to one outside of the tree (inode ${facts.peer})` }];
+  });
 }
 
 function sessionObstacles(
@@ -144,6 +165,7 @@ function descriptorObstacles(
   options: ObstacleOptions,
   masters: Set<number>,
   terminals: { pid: number; fd: number; index: number | undefined }[],
+  unix: Map<number, { pid: number; fd: number }>,
 ): Obstacle[] {
   const found: Obstacle[] = [];
   for (const name of listProc(pid, "fd")) {
@@ -158,6 +180,7 @@ function descriptorObstacles(
     const type = typeOf(file);
     const reason = type === undefined ? `no support for ${file.link}` : descriptorObstacle(file, type, options);
     if (reason !== undefined) found.push({ pid, fd, reason });
+    if (type === "UNIXSK") unix.set(file.inode, { pid, fd });
     if (type === "TTY") noteTerminal(file, masters, terminals);
     if (/^lock:/m.test(file.info) && !options.fileLocks)
       found.push({ pid, fd, reason: "a file lock; use --file-locks" });
@@ -180,11 +203,17 @@ function noteTerminal(
 }
 
 function descriptorObstacle(file: OpenFile, type: string, options: ObstacleOptions): string | undefined {
+  if (type === "PIPE" && (file.flags & openFlag.direct) !== 0 && pipeContent(file).bytes.length > 0) {
+    return "a pipe in packet mode with unread packets";
+  }
   if (type === "INETSK") return file.withCopy((fd) => inetObstacle(fd, options));
   if (type !== "REG" && type !== "FIFO") return undefined;
   const state = pathState(heldFile(file.pid, `fd/${file.fd}`));
   if (state === "replaced") return `${file.link} leads to another file now`;
   const isRegular = file.type === modeType.regular;
+  if (state === "deleted" && isRegular && file.stat.nlink > 0n) {
+    return `${file.link}, which still has another name (a hard link)`;
+  }
   if (state === "deleted" && isRegular && Number(file.stat.size) > options.ghostLimitBytes) {
     return `a deleted file of ${file.stat.size} bytes; raise --ghost-limit`;
   }
@@ -192,10 +221,17 @@ function descriptorObstacle(file: OpenFile, type: string, options: ObstacleOptio
   return undefined;
 }
 
+const inputQueue = 0x541b; // SIOCINQ
+
+function unreadBytes(fd: number): number {
+  const value = new Int32Array(1);
+  return native.ioctlBuffer(fd, inputQueue, value) < 0 ? 0 : (value[0] as number);
+}
+
 function inetObstacle(fd: number, options: ObstacleOptions): string | undefined {
   const facts = inetFacts(fd);
   if (facts.type !== streamType && facts.type !== 2) return "a raw socket";
-  if (facts.type !== streamType) return undefined;
+  if (facts.type !== streamType) return unreadBytes(fd) > 0 ? "a UDP socket with unread datagrams" : undefined;
   if (facts.state === tcpState.listen || facts.state === tcpState.closed || options.tcpClose) return undefined;
   return "a TCP connection; use --tcp-close to restore it closed";
 }

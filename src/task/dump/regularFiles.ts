@@ -93,7 +93,7 @@ export class RegularFiles {
         pos: options.position,
         fown: options.owner ?? noOwner,
         name: pathWithoutMark(held.link),
-        size: isRegular ? stat.size : undefined,
+        size: isRegular && stat.size > 0n ? stat.size : undefined,
         mode,
         build_id: build,
       },

@@ -6,6 +6,7 @@ import type { ImageSet } from "../imageSet";
 import { modeType, type OpenFile, openFlag } from "../openFile";
 
 const getPipeSize = 1032; // F_GETPIPE_SZ
+const defaultPipeBytes = 65536;
 const readNonBlocking = 0o4000;
 
 /** Writes pipe entries, and each pipe's content once. */
@@ -33,6 +34,7 @@ export class Pipes {
     if (this.#dumped.has(key) || (file.flags & openFlag.path) !== 0) return;
     this.#dumped.add(key);
     const { bytes, size } = pipeContent(file);
+    if (bytes.length === 0 && size === defaultPipeBytes) return;
     this.#images.add(image, kind, { pipe_id: file.inode, bytes: bytes.length, size }, { kind: "bytes", bytes });
   }
 }

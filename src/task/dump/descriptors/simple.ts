@@ -1,7 +1,7 @@
 // Descriptors whose whole state is in /proc/PID/fdinfo: eventfd, epoll, timerfd, signalfd, pidfd, inotify
 // (proc_pid_fdinfo(5)). Each function adds one file entry.
 import type { ImageSet } from "../imageSet";
-import type { OpenFile } from "../openFile";
+import { type OpenFile, openFlag } from "../openFile";
 
 const semaphoreFlag = 1; // EFD_SEMAPHORE
 
@@ -120,7 +120,7 @@ export function addInotify(
     watch.handle.copy(padded);
     return {
       ...{
-        id,
+        id: 0,
         i_ino: watch.inode,
         mask: watch.mask,
         ignored_mask: watch.ignoredMask,
@@ -142,7 +142,7 @@ export function addPidfd(images: ImageSet, id: number, file: OpenFile): void {
   images.addFile("PIDFD", {
     id,
     pidfd: {
-      ...{ id, ino: Number(file.stat.ino & 0xffffffffn), flags: file.flags, fown: file.owner() },
+      ...{ id, ino: Number(file.stat.ino & 0xffffffffn), flags: file.flags & ~openFlag.accessMode, fown: file.owner() },
       nspid: Number(file.fields.get("Pid") ?? "-1"),
     },
   });

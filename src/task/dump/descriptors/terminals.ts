@@ -79,7 +79,9 @@ export class Terminals {
   #addInfo(id: number, file: OpenFile, fd: number, pty: { index: number; isMaster: boolean } | undefined): void {
     const size = new Uint16Array(4);
     const hasSize = native.ioctlBuffer(fd, request.getWindowSize, size) >= 0;
-    const controlling = readStat(file.pid).tty === Number(file.stat.rdev);
+    const stat = readStat(file.pid);
+    // The slave tells its session only to that session's members; the master, and /proc, to anyone.
+    const controlling = stat.tty === Number(file.stat.rdev);
     const known = termios(fd, request.getTermios);
     this.#images.add("tty-info.img", "TTY_INFO", {
       id,
@@ -87,8 +89,8 @@ export class Terminals {
       locked: pty?.isMaster === true && number(fd, request.getPtyLock) !== 0,
       exclusive: number(fd, request.getExclusive) !== 0,
       packet_mode: pty?.isMaster === true && number(fd, request.getPacketMode) !== 0,
-      sid: controlling ? number(fd, request.getSession) : 0,
-      pgrp: controlling ? number(fd, request.getForegroundGroup) : 0,
+      sid: controlling ? stat.session : pty?.isMaster === true ? number(fd, request.getSession) : 0,
+      pgrp: controlling ? stat.ttyGroup : pty?.isMaster === true ? number(fd, request.getForegroundGroup) : 0,
       rdev: Number(file.stat.rdev),
       termios: known,
       termios_locked: known === undefined ? undefined : termios(fd, request.getLockedTermios),
