@@ -10,8 +10,8 @@ import {
   openSync,
   readdirSync,
   renameSync,
+  rmSync,
   type Stats,
-  unlinkSync,
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
@@ -45,7 +45,7 @@ export class DirectoryChange implements Disposable {
         advice: "another faultline is packing or unpacking it; wait for that",
       });
     }
-    for (const name of readdirSync(path)) if (name.endsWith(TEMPORARY_SUFFIX)) unlinkSync(join(path, name));
+    for (const name of readdirSync(path)) if (name.endsWith(TEMPORARY_SUFFIX)) removeAll(join(path, name));
     return new DirectoryChange(path, fd);
   }
 
@@ -78,9 +78,15 @@ export class DirectoryChange implements Disposable {
     this.pending.delete(name);
   }
 
-  /** Removes a file that the committed ones stand in for. */
+  /** Gives a directory, or a link, that was made under its temporary name its own name. */
+  commitOther(name: string): void {
+    renameSync(join(this.path, name + TEMPORARY_SUFFIX), join(this.path, name));
+    this.pending.delete(name);
+  }
+
+  /** Removes a file that the committed ones stand in for, or a whole directory. */
   remove(name: string): void {
-    unlinkSync(join(this.path, name));
+    removeAll(join(this.path, name));
   }
 
   /** Makes renames and removals so far durable. */
@@ -90,15 +96,11 @@ export class DirectoryChange implements Disposable {
 
   /** Ends the change: removes temporary files that were not committed and gives the lock back. */
   [Symbol.dispose](): void {
-    for (const name of this.pending) removeIfThere(join(this.path, name + TEMPORARY_SUFFIX));
+    for (const name of this.pending) removeAll(join(this.path, name + TEMPORARY_SUFFIX));
     closeSync(this.fd);
   }
 }
 
-function removeIfThere(file: string): void {
-  try {
-    unlinkSync(file);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
-  }
+function removeAll(path: string): void {
+  rmSync(path, { recursive: true, force: true });
 }

@@ -3,6 +3,7 @@ import {
   closeSync,
   constants,
   copyFileSync,
+  cpSync,
   existsSync,
   fsyncSync,
   lstatSync,
@@ -17,6 +18,7 @@ import {
 } from "node:fs";
 import { dirname, isAbsolute, join, relative, resolve } from "node:path";
 import { FaultlineError } from "../errors";
+import { EMPTY_PARENT } from "./criuPagemap";
 import { TEMPORARY_SUFFIX } from "./directoryChange";
 import { fileError } from "./openFile";
 
@@ -56,6 +58,7 @@ function copyEntries(source: string, copy: string, target: string): void {
     const stat = lstatSync(from);
     if (stat.isSymbolicLink()) symlinkSync(linkFor(source, target, name), join(copy, name));
     else if (stat.isFile()) copySynced(from, join(copy, name));
+    else if (name === EMPTY_PARENT) cpSync(from, join(copy, name), { recursive: true });
     // Sockets and the like of a daemon at work are not images.
   }
 }

@@ -6,18 +6,32 @@ import {
   fstatSync,
   fsyncSync,
   ftruncateSync,
+  lstatSync,
+  mkdirSync,
   openSync,
   readdirSync,
+  readlinkSync,
   readSync,
   type Stats,
   statSync,
+  symlinkSync,
+  writeFileSync,
   writeSync,
 } from "node:fs";
 import { join } from "node:path";
 import { FaultlineError } from "../errors";
 import { PAGE_BYTES } from "../limits";
 import { native } from "../native";
-import { criuPagemap, EAGER_PAGES_OFFSET, hasLazyPages, isEager, KEPT_PREFIX } from "./criuPagemap";
+import {
+  criuPagemap,
+  EAGER_PAGES_OFFSET,
+  EMPTY_PARENT,
+  emptyPagemap,
+  hasLazyPages,
+  isEager,
+  KEPT_PREFIX,
+  PARENT_LINK,
+} from "./criuPagemap";
 import { ImageDirectory } from "./directory";
 import { DirectoryChange } from "./directoryChange";
 import { copyDirectory } from "./directoryCopy";
@@ -125,9 +139,9 @@ function keptPagemaps(path: string): string[] {
 }
 
 function checkForCriu(path: string): void {
-  if (!namesOf(path).includes("parent")) return;
+  if (!namesOf(path).includes(PARENT_LINK)) return;
   throw new FaultlineError("UNSUPPORTED", "an incremental dump cannot be packed for CRIU", {
-    file: join(path, "parent"),
+    file: join(path, PARENT_LINK),
     advice: "its lazy pages would be taken from the parent image; pack it without --for-criu",
   });
 }
@@ -288,6 +302,7 @@ class Packing {
    * is in place by then and whose old pages file is still there.
    */
   private switchToCriu(sets: readonly PageSet[], like: ReadonlyMap<string, Stats>): void {
+    this.makeEmptyParent(sets);
     for (const set of sets) {
       const { name } = set.pagemaps[0]!;
       const pagemapLike = statSync(join(this.path, name));
@@ -298,6 +313,25 @@ class Packing {
     }
     this.change.sync();
   }
+
+  private makeEmptyParent(sets: readonly PageSet[]): void {
+    const folder = this.change.temporary(EMPTY_PARENT);
+    mkdirSync(folder, { mode: 0o700 });
+    copyFileSync(join(this.path, "inventory.img"), join(folder, "inventory.img"));
+    for (const set of sets) writeFileSync(join(folder, set.pagemaps[0]!.name), emptyPagemap(), { flush: true });
+    writeFileSync(join(folder, "pages-1.img"), "", { flush: true });
+    syncFolder(folder);
+    this.change.commitOther(EMPTY_PARENT);
+    symlinkSync(EMPTY_PARENT, this.change.temporary(PARENT_LINK));
+    this.change.commitOther(PARENT_LINK);
+    this.change.sync();
+  }
+}
+
+function syncFolder(path: string): void {
+  const fd = openSync(path, "r");
+  fsyncSync(fd);
+  closeSync(fd);
 }
 
 function copyEagerPages(source: string, target: string, pagemap: Pagemap): number {
@@ -398,6 +432,11 @@ class Unpacking {
       this.change.remove(kept);
       const eager = `pages-${pagesId + EAGER_PAGES_OFFSET}.img`;
       if (hasFile(this.path, eager)) this.change.remove(eager);
+    }
+    const link = join(this.path, PARENT_LINK);
+    if (lstatSync(link, { throwIfNoEntry: false })?.isSymbolicLink() && readlinkSync(link) === EMPTY_PARENT) {
+      this.change.remove(PARENT_LINK);
+      this.change.remove(EMPTY_PARENT);
     }
   }
 }
