@@ -181,9 +181,10 @@ const table: Record<string, readonly Line[]> = {
     [read(20), ["0: asleep"]],
     [copy(20, 3, 1), ["installed 1", "0: token 4"]],
   ],
-  "a poisoned page raises SIGBUS until bytes are installed over it": [
+  "a poisoned page raises SIGBUS until COPY, not ZEROPAGE, goes over it": [
     [read(7), ["0: asleep"]],
     [ioctl(0, { kind: "poison", page: 6, pageCount: 4 }), ["installed 4", "0: bus"]],
+    [zero(7, 1), ["present"]],
     [copy(7, 7, 1), ["installed 1"]],
     [read(7), ["0: token 8"]],
   ],

@@ -67,19 +67,19 @@ export class Context {
 
   /** userfaultfd_copy(): tokens for consecutive pages. */
   copy(page: number, tokens: readonly Token[]): IoctlOutcome {
-    return this.fill(page, tokens);
+    return this.fill(page, tokens, true);
   }
 
   zeropage(page: number, pageCount: number): IoctlOutcome {
-    return this.fill(page, new Array<Token>(pageCount).fill(0));
+    return this.fill(page, new Array<Token>(pageCount).fill(0), false);
   }
 
   poison(page: number, pageCount: number): IoctlOutcome {
-    return this.fill(page, new Array<Token>(pageCount).fill(POISON));
+    return this.fill(page, new Array<Token>(pageCount).fill(POISON), false);
   }
 
   /** mfill_atomic(): all in one VMA that is registered, and none of it present, up to the first that is. */
-  private fill(page: number, tokens: readonly Token[]): IoctlOutcome {
+  private fill(page: number, tokens: readonly Token[], healsPoison: boolean): IoctlOutcome {
     assert.ok(!this.released, "an ioctl on a closed userfaultfd");
     assert.ok(tokens.length > 0 && page >= 0, "EINVAL: an empty or negative range");
     if (this.changing > 0) return { kind: "changing" };
@@ -88,8 +88,12 @@ export class Context {
     if (vma === undefined || page + tokens.length > vma.end || vma.context === undefined) return { kind: "gone" };
     this.space.prepareAnon(vma);
     let done = 0;
-    // A poison marker counts as nothing there (pte_none_mostly): installing over it is how poison is healed.
-    while (done < tokens.length && (this.space.present.get(page + done) ?? POISON) === POISON) {
+    // For COPY alone a poison marker counts as nothing there (pte_none_mostly): that is how poison is healed.
+    const isMissing = (at: number): boolean => {
+      const token = this.space.present.get(at);
+      return token === undefined || (healsPoison && token === POISON);
+    };
+    while (done < tokens.length && isMissing(page + done)) {
       this.space.present.set(page + done, tokens[done]!);
       done++;
     }

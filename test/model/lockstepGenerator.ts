@@ -15,6 +15,13 @@ function range(chooser: Chooser): { page: number; pageCount: number } {
   return { page, pageCount: 1 + chooser.pick(Math.min(24, ARENA_PAGES - page)) };
 }
 
+/** Across a border mremap() fails late, after it unmapped other things, and how late differs between kernels. */
+function crossesBorder(simulated: Simulated, slot: number, body: Call): boolean {
+  if (body.kind !== "mremap" || body.page + body.pageCount > ARENA_PAGES) return body.kind === "mremap";
+  const vma = simulated.slots[slot]!.space.at(ARENA + body.page);
+  return vma !== undefined && ARENA + body.page + body.pageCount > vma.end;
+}
+
 function layoutCall(simulated: Simulated, chooser: Chooser): Call {
   const { page, pageCount } = range(chooser);
   const kind = one(chooser, ["dontneed", "free", "munmap", "mmap", "mprotect", "mremap", "mremap", "fork"] as const);
@@ -57,7 +64,8 @@ function ioctl(chooser: Chooser): Ioctl {
     case 3:
       return { kind: "zero", page, pageCount: few };
     case 4:
-      return chooser.pick(8) === 0 ? { kind: "poison", page, pageCount: few } : { kind: "read-events" };
+      // Poison is in the table only.
+      return { kind: "copy", page, imagePage: 0, pageCount: few };
     case 5:
     case 6:
       return { kind: "copy", page, imagePage: chooser.pick(ARENA_PAGES - few), pageCount: few };
@@ -93,9 +101,20 @@ export function generateStep(simulated: Simulated, chooser: Chooser): Step | und
   }
   if (idle.length === 0 || kind < 5) return { context, ioctl: ioctl(chooser) };
   const slot = one(chooser, idle);
-  if (kind < 8 || changing)
-    return { slot, call: { kind: one(chooser, ["read", "write"]), page: chooser.pick(ARENA_PAGES) } };
+  if (kind < 8 || changing) {
+    const page = chooser.pick(ARENA_PAGES);
+    const { space } = simulated.slots[slot]!;
+    // Two threads that wake on one page race for it.
+    const awaited = simulated.contexts.some(
+      (each) =>
+        each.space === space && [...each.pendingFaults, ...each.readFaults].some((w) => w.page === ARENA + page),
+    );
+    if (awaited) return { context, ioctl: { kind: "read-events" } };
+    return { slot, call: { kind: one(chooser, ["read", "write"]), page } };
+  }
   // The first process's exit would take all others with it.
   if (slot > 1 && chooser.pick(12) === 0) return { slot, call: { kind: "exit" } };
-  return { slot, call: layoutCall(simulated, chooser) };
+  const body = layoutCall(simulated, chooser);
+  if (crossesBorder(simulated, slot, body)) return { context, ioctl: { kind: "read-events" } };
+  return { slot, call: body };
 }

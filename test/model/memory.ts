@@ -146,9 +146,16 @@ export class AddressSpace {
 
   // ---- pages
 
-  /** The kernel's zap: the page is missing again, and zero is what the program must see. */
-  zap(page: number): void {
+  /**
+   * The kernel's zap: the page is missing again, and zero is what the program must see. Where image bytes were moved
+   * here after the madvise was announced, two system calls of the program race for the page: either order is right.
+   * `announced` is what was expected of the page then.
+   */
+  zap(page: number, announced: Expected | undefined): void {
+    const expected = this.expected.get(page);
     this.forget(page);
+    if (expected === undefined || expected === announced || expected.token < 0) return;
+    this.expected.set(page, { token: expected.token, orZero: true });
   }
 
   movePage(from: number, to: number): void {
@@ -167,9 +174,10 @@ export class AddressSpace {
   }
 
   /** From now on zeros are right too, whatever was: a madvise over the page was called. */
-  expectOrZero(page: number): void {
+  expectOrZero(page: number): Expected | undefined {
     const expected = this.expected.get(page);
     if (expected !== undefined) expected.orZero = true;
+    return expected;
   }
 
   /** Says what is wrong with reading `token` from `page`; zeros seen once must stay. */

@@ -1,8 +1,8 @@
 // The simulated kernel behind the userfaultfd port: what the pager calls. Every call is a scheduling point.
 // Blocks are stand-ins: a BlockRef's offset says which image page it begins with (see blockOf).
 import assert from "node:assert/strict";
-import { BlockCodec, type BlockRef } from "../../src/images/block";
 import { FaultlineError } from "../../src/errors";
+import { BlockCodec, type BlockRef } from "../../src/images/block";
 import type { InstallOutcome, Uffd, UffdEvent, UffdWaiter, WaitResult } from "../../src/uffd/port";
 import type { Context, Message } from "./context";
 import { imageToken, type Token } from "./memory";
@@ -178,7 +178,6 @@ export class SimulatedWaiter implements UffdWaiter {
   }
 
   wait(timeoutUs: number): WaitResult {
-    this.machine.preempt();
     this.machine.wait(() => this.control || this.readable().length > 0 || this.exited().length > 0, timeoutUs);
     const result = { readable: this.readable(), exited: this.exited(), control: this.control };
     this.control = false;

@@ -1,8 +1,9 @@
 // What the threads of a simulated process do: operations as plain data, and their run on the simulated kernel with the
 // oracle's verdict on every byte read. Not for making programs up (generate.ts) nor for who runs next (scheduler.ts).
+
+import type { Protection } from "./memory";
 import type { Machine, SimulatedProcess } from "./scheduler";
 import type { AccessResult, Caller, Result, Running } from "./syscalls";
-import type { Protection } from "./memory";
 
 /** A page number; from MOVED on it counts from where the thread's last mremap() put its mapping. */
 export const MOVED = 1e12;
@@ -22,6 +23,8 @@ export type Operation =
     }
   /** The child's threads; its first runs as soon as the fork is done. */
   | { readonly kind: "fork"; readonly threads: readonly (readonly Operation[])[] }
+  /** Reads all that is mapped, page by page. */
+  | { readonly kind: "readAll" }
   | { readonly kind: "exit" | "exec" };
 
 /** What one operation gave, as the program sees it. A write gives the token it found and the one it left. */
@@ -31,6 +34,8 @@ export interface Observer {
   /** Called when an operation is done, in the order in which they end. */
   done?(threadId: number, operation: Operation, result: OperationResult): void;
 }
+
+const beginsAtOnce = new Set<Operation["kind"]>(["read", "write", "readAll", "exit", "exec"]);
 
 /** The body of a thread: its operations one after another. */
 export function* runOperations(
@@ -42,14 +47,15 @@ export function* runOperations(
 ): Running<void> {
   const caller: Caller = { threadId, killed: () => process.killed };
   let moved = 0;
-  for (const operation of operations) {
+  for (const [i, operation] of operations.entries()) {
+    // Others may run between two operations; most system calls let them by themselves when they begin.
+    if (i > 0 && beginsAtOnce.has(operation.kind)) yield undefined;
     if (process.killed) return;
     const at = "page" in operation ? resolve(operation.page, moved) : 0;
     const result = yield* runOperation(machine, process, caller, operation, at);
     if (operation.kind === "mremap" && typeof result === "number") moved = result;
     observer.done?.(threadId, operation, result);
     if (result === "exited") return;
-    yield undefined;
   }
 }
 
@@ -85,6 +91,8 @@ export function* runOperation(
     }
     case "fork":
       return yield* fork(machine, process, caller, operation.threads);
+    case "readAll":
+      return yield* readAll(machine, process, caller);
     case "exit":
       machine.kill(process);
       return "exited";
@@ -108,6 +116,17 @@ function* access(
   if (wrong !== undefined) machine.fail(`${wrong} (thread ${caller.threadId} of process ${process.pid})`);
   if (write) process.space.write(page, machine.kernel.newWrite());
   return result;
+}
+
+function* readAll(machine: Machine, process: SimulatedProcess, caller: Caller): Running<OperationResult> {
+  const pages = process.space.vmas.flatMap(({ start, end }) =>
+    Array.from({ length: end - start }, (_, i) => start + i),
+  );
+  for (const page of pages) {
+    if ((yield* access(machine, process, caller, page, false)).kind === "killed") return "EINTR";
+    yield undefined;
+  }
+  return 0;
 }
 
 function* fork(

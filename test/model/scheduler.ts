@@ -118,6 +118,8 @@ export class Machine {
   pagerWeight = 0.5;
   /** The first violation; the run stops at it. */
   failure: string | undefined;
+  /** Called when the last thread of a process has ended, before its memory goes. */
+  onEnd: ((process: SimulatedProcess) => void) | undefined;
   private idleWaits = 0;
   /** Processes whose old space is gone and that have not exited yet. */
   private readonly lingering: SimulatedProcess[] = [];
@@ -177,6 +179,7 @@ export class Machine {
     this.threads.splice(this.threads.indexOf(thread), 1);
     const process = thread.process;
     if (--process.threadCount > 0) return;
+    this.onEnd?.(process);
     // exit_mm() of the last thread: no event, no POLLHUP; the pidfd becomes readable.
     process.space.alive = false;
     if (process.lingers) this.lingering.push(process);

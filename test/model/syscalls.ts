@@ -2,7 +2,7 @@
 // or the pager may run in between. Follows mm/memory.c, mm/madvise.c, mm/mremap.c, mm/vma.c and fs/userfaultfd.c of
 // Linux 6.18. Not for choosing what a thread does (program.ts) nor who runs (scheduler.ts).
 import { Context, type LayoutMessage, type PendingEvent, type Waiter } from "./context";
-import { type AddressSpace, POISON, type Protection, type Token, type Vma } from "./memory";
+import { type AddressSpace, type Expected, POISON, type Protection, type Token, type Vma } from "./memory";
 
 /** A yield: the thread may run on once the condition holds, at once where there is none. */
 export type Pause = (() => boolean) | undefined;
@@ -10,7 +10,9 @@ export type Running<T> = Generator<Pause, T, void>;
 
 /** What the program sees of a system call: the value, or the errno's name. */
 export type Result = number | "EINVAL" | "EFAULT" | "ENOMEM" | "EINTR";
-export type AccessResult = { readonly kind: "ok"; readonly token: Token } | { readonly kind: "segv" | "bus" | "killed" };
+export type AccessResult =
+  | { readonly kind: "ok"; readonly token: Token }
+  | { readonly kind: "segv" | "bus" | "killed" };
 
 export interface MremapFlags {
   readonly mayMove: boolean;
@@ -157,9 +159,9 @@ export class Kernel {
     start: number,
     end: number,
   ): Running<Result> {
-    yield this.keepOff(space, start, end);
     let result: Result = 0;
     for (let page = start; page < end; ) {
+      yield this.keepOff(space, page, end);
       const found = space.firstEndingAfter(page);
       if (found === undefined || found.start >= end) return "ENOMEM";
       if (found.start > page) {
@@ -167,7 +169,8 @@ export class Kernel {
         page = found.start;
       }
       let to = Math.min(found.end, end);
-      for (let each = page; each < to; each++) space.expectOrZero(each);
+      const announced = new Map<number, Expected | undefined>();
+      for (let each = page; each < to; each++) announced.set(each, space.expectOrZero(each));
       if (found.context !== undefined) {
         const removed = this.announce(found.context, { kind: "remove", page, pageCount: to - page });
         yield* this.deliver(caller, removed.context, removed.message);
@@ -178,14 +181,19 @@ export class Kernel {
         if (vma === undefined) return "ENOMEM";
         to = Math.min(to, vma.end);
       }
-      for (let each = page; each < to; each++) this.dropPage(space, advice, each);
+      for (let each = page; each < to; each++) this.dropPage(space, advice, each, announced.get(each));
       page = to;
     }
     return result;
   }
 
-  private dropPage(space: AddressSpace, advice: "dontneed" | "free", page: number): void {
-    if (advice === "dontneed") space.zap(page);
+  private dropPage(
+    space: AddressSpace,
+    advice: "dontneed" | "free",
+    page: number,
+    announced: Expected | undefined,
+  ): void {
+    if (advice === "dontneed") space.zap(page, announced);
     else if (space.present.has(page)) {
       space.expectOrZero(page);
       space.freed.add(page);
@@ -194,7 +202,7 @@ export class Kernel {
 
   /** Memory pressure takes a page that MADV_FREE gave: it is missing again, without any event. */
   reclaim(space: AddressSpace, page: number): void {
-    space.zap(page);
+    space.zap(page, space.expectOrZero(page));
   }
 
   *mremap(
@@ -260,9 +268,7 @@ export class Kernel {
       return "EFAULT";
     }
     const remap =
-      vma.context === undefined
-        ? undefined
-        : this.announce(vma.context, { kind: "remap", from, to, pageCount: moved });
+      vma.context === undefined ? undefined : this.announce(vma.context, { kind: "remap", from, to, pageCount: moved });
     this.relocate(space, vma, from, to, moved, newCount, flags.dontUnmap === true, late);
     const mine: [number, number][] = [
       [from, from + oldCount],
@@ -290,7 +296,14 @@ export class Kernel {
     // An anonymous VMA without pages takes the new place's offset (copy_vma).
     const pageOffset = vma.anon === undefined ? to : vma.pageOffset + (from - vma.start);
     const wholeVma = vma.start === from && vma.end === from + moved;
-    space.insert({ start: to, end: to + newCount, protection: vma.protection, context: vma.context, pageOffset, anon: vma.anon });
+    space.insert({
+      start: to,
+      end: to + newCount,
+      protection: vma.protection,
+      context: vma.context,
+      pageOffset,
+      anon: vma.anon,
+    });
     for (let i = 0; i < moved; i++) space.movePage(from + i, to + i);
     if (dontUnmap) {
       if (wholeVma) vma.anon = undefined;
