@@ -21,6 +21,7 @@ const verbs: readonly Verb[] = [
   { name: "pack", summary: "compress the pages of an image directory", load: () => require("./pack") },
   { name: "unpack", summary: "undo pack, byte for byte", load: () => require("./unpack") },
   { name: "dump", summary: "freeze a process tree into an image directory", load: () => require("./dump") },
+  { name: "check", summary: "what this machine or a process lacks for a dump", load: () => require("./check") },
   { name: "verify", summary: "check an image directory", load: () => require("./verify") },
   { name: "lazy-pages", summary: "serve `criu restore --lazy-pages`", load: () => require("./lazy-pages") },
   { name: "restore", summary: "bring a dumped process tree back", load: () => require("./restore") },

@@ -206,6 +206,9 @@ function descriptorObstacle(file: OpenFile, type: string, options: ObstacleOptio
   if (type === "PIPE" && (file.flags & openFlag.direct) !== 0 && pipeContent(file).bytes.length > 0) {
     return "a pipe in packet mode with unread packets";
   }
+  if (type === "TTY" && file.fields.has("tty-index") && file.withCopy(unreadBytes) > 0) {
+    return "a pseudo-terminal with unread output";
+  }
   if (type === "INETSK") return file.withCopy((fd) => inetObstacle(fd, options));
   if (type !== "REG" && type !== "FIFO") return undefined;
   const state = pathState(heldFile(file.pid, `fd/${file.fd}`));

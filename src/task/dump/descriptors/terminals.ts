@@ -18,7 +18,7 @@ const request = {
 } as const;
 const termiosBytes = 36;
 const controlCharacters = 19;
-const ttyType = { unknown: 0, pty: 1, console: 2, vt: 3, currentTty: 4, externalTty: 5, serial: 6 } as const;
+const ttyType = { unknown: 0, pty: 1, console: 2, vt: 3, currentTty: 4, serial: 6 } as const;
 const majorSlaveFirst = 136;
 const majorSlaveLast = 143;
 
@@ -44,10 +44,23 @@ function termios(fd: number, what: number) {
   };
 }
 
+function otherType(file: OpenFile): number {
+  if (file.link === "/dev/tty") return ttyType.currentTty;
+  if (file.link === "/dev/console") return ttyType.console;
+  return /^\/dev\/tty\d+$/.test(file.link) ? ttyType.vt : ttyType.serial;
+}
+
+/** Numbers that stand for terminals that are no pseudo-terminals; pairs have numbers below 1000. */
+function otherIndex(major: number, minor: number): number {
+  if (major === 5 && minor === 0) return 1006; // /dev/tty
+  if (major === 5 && minor === 1) return 1002; // the console
+  return major === 4 && minor < 64 ? 1004 : 1010;
+}
+
 export class Terminals {
   readonly #images: ImageSet;
   readonly #regular: RegularFiles;
-  readonly #infos = new Map<string, number>();
+  readonly #infos = new Set<number>();
 
   constructor(images: ImageSet, regular: RegularFiles) {
     this.#images = images;
@@ -62,10 +75,10 @@ export class Terminals {
     const isSlave = major >= majorSlaveFirst && major <= majorSlaveLast;
     file.withCopy((fd) => {
       const index = isMaster ? number(fd, request.getPtyNumber) : (major - majorSlaveFirst) * 256 + minor;
-      const key = isMaster ? `master:${index}` : `${major}:${minor}`;
-      const infoId = this.#infos.get(key) ?? this.#infos.size + 1;
-      if (!this.#infos.has(key)) {
-        this.#infos.set(key, infoId);
+      // The two ends of a pair are found by their ids: twice the number, and one more for the master.
+      const infoId = isMaster || isSlave ? index * 2 + (isMaster ? 1 : 0) : otherIndex(major, minor) * 2;
+      if (!this.#infos.has(infoId)) {
+        this.#infos.add(infoId);
         this.#addInfo(infoId, file, fd, isMaster || isSlave ? { index, isMaster } : undefined);
       }
       const regularId = this.#regular.add(heldFile(file.pid, `fd/${file.fd}`), { flags: file.flags, position: 0n });
@@ -85,7 +98,7 @@ export class Terminals {
     const known = termios(fd, request.getTermios);
     this.#images.add("tty-info.img", "TTY_INFO", {
       id,
-      type: pty === undefined ? ttyType.unknown : ttyType.pty,
+      type: pty === undefined ? otherType(file) : ttyType.pty,
       locked: pty?.isMaster === true && number(fd, request.getPtyLock) !== 0,
       exclusive: number(fd, request.getExclusive) !== 0,
       packet_mode: pty?.isMaster === true && number(fd, request.getPacketMode) !== 0,

@@ -1,6 +1,6 @@
 // Unix sockets: pairs, listening and connected ones, datagrams, their queues and the descriptors in those
 // (unix(7), sock_diag(7)).
-import { closeSync, statSync } from "node:fs";
+import { closeSync, existsSync, readlinkSync, statSync } from "node:fs";
 import { checked } from "../../../errors";
 import { native } from "../../../native";
 import type { ImageSet } from "../imageSet";
@@ -110,6 +110,7 @@ export class UnixSockets {
           opts,
           name: path ? Buffer.concat([facts.name, Buffer.alloc(facts.name.at(-1) === 0 ? 0 : 1)]) : facts.name,
           shutdown: facts.shutdown === 0 ? undefined : facts.shutdown,
+          name_dir: path ? nameFolder(file, facts.name) : undefined,
           file_perms: path ? filePermissions(file, facts.name) : undefined,
           ns_id: 2,
         },
@@ -160,6 +161,13 @@ function peek(fd: number): { bytes: Buffer; descriptors: number[] } | undefined 
   const got = native.packetPeek(fd, buffer, fds, facts, Buffer.alloc(128));
   if (got < 0) return undefined;
   return { bytes: Buffer.from(buffer.subarray(0, got)), descriptors: [...fds.subarray(0, facts[0])] };
+}
+
+/** Where a relative name was bound: the working directory of the task, where the name is found there. */
+function nameFolder(file: OpenFile, name: Buffer): string | undefined {
+  const path = name.toString("utf8").replace(/\0+$/, "");
+  const folder = readlinkSync(`/proc/${file.pid}/cwd`);
+  return !path.startsWith("/") && existsSync(`${folder}/${path}`) ? folder : undefined;
 }
 
 function filePermissions(file: OpenFile, name: Buffer): { mode: number; uid: number; gid: number } | undefined {
