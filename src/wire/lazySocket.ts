@@ -3,7 +3,7 @@
 //
 // The stream holds, for each task, a 32-bit pid followed by one byte with the descriptor (a negative pid: a dead task,
 // nothing follows), then FIN. Both are read with exactly their own length: a longer read would swallow the descriptor.
-import { existsSync, lstatSync, unlinkSync } from "node:fs";
+import { existsSync, lstatSync, renameSync, unlinkSync } from "node:fs";
 import { join } from "node:path";
 import { errorName, FaultlineError } from "../errors";
 import { native } from "../native";
@@ -20,7 +20,6 @@ const CONNECTIONS_MAX = 256;
 const EAGAIN = 11;
 const ENODATA = 61;
 const EPIPE = 32;
-const EADDRINUSE = 98;
 
 /** What a connection brings. A method that throws fails the connection. */
 export interface LazyRestore {
@@ -226,27 +225,28 @@ function silent(timeoutMs: number): FaultlineError {
   });
 }
 
-/** A listening socket at `path`, in place of one that nobody listens on any more. */
+/**
+ * A listening socket at `path`, in place of one that nobody listens on any more. It gets its name when it listens already:
+ * who sees the name can connect.
+ */
 function bind(path: string): number {
-  if (Buffer.byteLength(path) > PATH_BYTES_MAX) {
+  const temporary = `${path}.${process.pid}`;
+  if (Buffer.byteLength(temporary) > PATH_BYTES_MAX) {
     throw new FaultlineError("USAGE", `the socket's path is longer than ${PATH_BYTES_MAX} bytes`, {
-      file: path,
+      file: temporary,
       advice: "choose a work directory with a shorter path (-W)",
     });
   }
-  let fd = native.unixListen(path, BACKLOG);
-  if (fd === -EADDRINUSE && isAbandoned(path)) {
-    unlinkSync(path);
-    fd = native.unixListen(path, BACKLOG);
-  }
-  if (fd === -EADDRINUSE) {
+  if (existsSync(path) && !isAbandoned(path)) {
     throw new FaultlineError("BUSY", "another daemon listens there", {
       file: path,
       advice: "use another work directory (-W)",
     });
   }
+  const fd = native.unixListen(temporary, BACKLOG);
   if (fd < 0)
     throw new FaultlineError("SYSTEM", "the socket cannot be bound", { file: path, syscall: "bind", errno: -fd });
+  renameSync(temporary, path);
   return fd;
 }
 
