@@ -49,7 +49,7 @@ export class Build {
     root.run(plan.files.make);
     this.tree.createChildren();
     for (const task of plan.tree.tasks) {
-      if (task.dead) continue;
+      if (task.dead || task.mm === undefined) continue;
       const lazy = buildSpace(this.tree, task, this.images, this.eager, this.pages);
       if (lazy !== undefined) this.lazyTasks.push(lazy);
     }
@@ -59,12 +59,7 @@ export class Build {
   /** Descriptors, threads, timers and registers. */
   complete(): void {
     const live = this.tree.plan.tree.tasks.filter((task) => !task.dead);
-    for (const task of live)
-      buildProcess(
-        this.tree,
-        task,
-        this.lazyTasks.some((lazy) => lazy.task === task),
-      );
+    for (const task of live) buildProcess(this.tree, task);
     for (const task of live) buildThreads(this.tree, task);
     // Children first: those that are stopped must be so before their parent takes back the signal of it.
     for (const task of [...live].reverse()) {

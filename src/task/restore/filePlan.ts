@@ -16,7 +16,7 @@ import {
   openGhost,
   openNameless,
 } from "./files/ghost";
-import { inetObstacle, isConnection, makeClosed, makeInet } from "./files/inet";
+import { inetObstacle, isConnection, makeClosed, makeInet, wasConnected } from "./files/inet";
 import { inotifyObstacle, makeInotify } from "./files/inotify";
 import { lockObstacle, takeLock } from "./files/lock";
 import { makeMemfd, makeMemfdInode, memfdKey, memfdObstacle, sealMemfd } from "./files/memfd";
@@ -275,6 +275,7 @@ function makeFile(context: FileContext, file: FileEntry, mountOf: FileMachine["m
   else if (file.isk !== undefined) {
     const obstacle = inetObstacle(file.isk);
     if (obstacle !== undefined) refuse(obstacle);
+    else if (wasConnected(file.isk)) makeClosed(context, file.isk);
     else if (!isConnection(file.isk)) makeInet(context, file.isk);
   } else if (file.ify !== undefined) {
     const obstacle = inotifyObstacle(file.ify, mountOf);

@@ -4,9 +4,18 @@ import { statSync } from "node:fs";
 import { join } from "node:path";
 import { FaultlineError } from "../../errors";
 import { type ImageDirectory, type TaskNode, TaskState } from "../../images/directory";
-import type { RemapFilePathEntry } from "../../images/messages";
+import type { RemapFilePathEntry, TaskKobjIdsEntry } from "../../images/messages";
 import { RemapType } from "../../images/messages";
-import type { GhostFile, PipeContent, SocketPacket, TaskImage, TcpStream, ThreadImage, TreeImage } from "./treeImage";
+import type {
+  GhostFile,
+  PipeContent,
+  Sharing,
+  SocketPacket,
+  TaskImage,
+  TcpStream,
+  ThreadImage,
+  TreeImage,
+} from "./treeImage";
 
 /** pid_max cannot be larger on 64 bits (PID_MAX_LIMIT). */
 const pidMax = 4 * 1024 * 1024;
@@ -77,28 +86,64 @@ function loadTasks(images: ImageDirectory): TaskImage[] {
   const ordered = [...roots];
   for (const parent of ordered) ordered.push(...parent.children);
   if (ordered.length !== images.tasks.length) throw corrupt(images, "tasks that hang on no root", "pstree.img");
-  return ordered.map((task) => loadTask(images, task));
+  const loaded = new Map<number, TaskImage>();
+  for (const node of ordered) loaded.set(node.pid, loadTask(images, node, loaded));
+  return [...loaded.values()];
 }
 
-function loadTask(images: ImageDirectory, node: TaskNode): TaskImage {
+const nothingShared: Sharing = { memory: false, files: false, directories: false, signalHandlers: false };
+
+function loadTask(images: ImageDirectory, node: TaskNode, loaded: ReadonlyMap<number, TaskImage>): TaskImage {
   const { pid, dead } = node;
   const core = images.core(pid);
   if (core.tc === undefined) throw corrupt(images, "a process without its common part", `core-${pid}.img`);
   const base = { pid, parent: node.ppid, group: node.pgid, session: node.sid, core, dead };
-  if (dead) return { ...base, threads: [], ids: undefined, mm: undefined, fs: undefined, descriptors: [] };
+  if (dead) {
+    const empty = { threads: [], ids: undefined, mm: undefined, fs: undefined, descriptors: [] };
+    return { ...base, ...empty, sharing: nothingShared };
+  }
   if (core.tc.task_state !== TaskState.Alive && core.tc.task_state !== TaskState.Stopped) {
     throw corrupt(images, `task state ${core.tc.task_state}`, `core-${pid}.img`);
   }
   const others = node.threads.filter((tid) => tid !== pid);
   const threads: ThreadImage[] = [{ tid: pid, core }, ...others.map((tid) => ({ tid, core: images.core(tid) }))];
   for (const thread of threads) checkThread(thread, images);
+  const ids = images.ids(pid);
+  const sharing = findSharing(ids, loaded, node, images);
   return {
     ...base,
     threads,
-    ids: images.ids(pid),
-    mm: images.mm(pid),
+    ids,
+    mm: sharing.memory ? undefined : images.mm(pid),
     fs: images.fs(pid),
     descriptors: images.descriptors(pid).map((descriptor) => descriptor.entry),
+    sharing,
+  };
+}
+
+/** Kernel objects with the id that the parent's have. Only a parent can hand them on. */
+function findSharing(
+  ids: TaskKobjIdsEntry | undefined,
+  loaded: ReadonlyMap<number, TaskImage>,
+  node: TaskNode,
+  images: ImageDirectory,
+): Sharing {
+  const parent = loaded.get(node.ppid)?.ids;
+  const same = (name: "vm_id" | "files_id" | "fs_id" | "sighand_id"): boolean => {
+    const value = ids?.[name];
+    if (value === undefined || value === 0) return false;
+    if (parent?.[name] === value) return true;
+    const other = [...loaded.values()].find((task) => task.ids?.[name] === value);
+    if (other === undefined) return false;
+    throw new FaultlineError("IMAGE_UNSUPPORTED", `tasks ${node.pid} and ${other.pid} share a ${name.slice(0, -3)}`, {
+      file: join(images.path, `ids-${node.pid}.img`),
+    });
+  };
+  return {
+    memory: same("vm_id"),
+    files: same("files_id"),
+    directories: same("fs_id"),
+    signalHandlers: same("sighand_id"),
   };
 }
 

@@ -77,10 +77,12 @@ export function planRestore(tree: TreeImage, options: PlanOptions = {}): Restore
   const problems: string[] = treeProblems(tree, options.shellJob === true);
   const spaces = new Map<number, SpacePlan>();
   for (const task of tree.tasks) {
-    if (task.dead || task.mm === undefined) continue;
-    const own: string[] = [];
-    spaces.set(task.pid, planSpace(task.mm, vdso, own));
-    problems.push(...own.map((problem) => `pid ${task.pid}: ${problem}`));
+    if (task.dead) continue;
+    if (task.mm !== undefined) {
+      const own: string[] = [];
+      spaces.set(task.pid, planSpace(task.mm, vdso, own));
+      problems.push(...own.map((problem) => `pid ${task.pid}: ${problem}`));
+    }
     problems.push(...processProblems(task, tree), ...task.threads.flatMap(threadProblems));
     problems.push(...task.threads.flatMap((thread) => credentialProblems(thread, tree)));
   }

@@ -42,9 +42,9 @@ export function processProblems(task: TaskImage, tree: TreeImage): string[] {
 /** Signal actions, directories, mask for new files and what else does not depend on descriptors or privileges. */
 export function processCalls(script: Script, task: TaskImage, plan: FilePlan, tree: TreeImage): void {
   const tc = common(task);
-  signalActions(script, tc);
+  if (!task.sharing.signalHandlers) signalActions(script, tc);
   const batch = script.room(10, 64);
-  if (task.fs !== undefined) {
+  if (task.fs !== undefined && !task.sharing.directories) {
     if (tree.files.get(task.fs.root_id)?.reg?.name !== "/") {
       batch.call(syscalls.fchdir, [plan.file(task.fs.root_id)], { purpose: "entering the root directory" });
       batch.call(syscalls.chroot, [batch.text(".")]);

@@ -58,7 +58,8 @@ export function finishTask(build: TreeBuild, task: TaskImage): void {
     dropChildSignal(script);
     host.run(script);
   }
-  host.unmapAgent();
+  // Those that share the memory go before its owner (children first), so that the agent is there as long as one needs it.
+  if (!task.sharing.memory) host.unmapAgent();
   const tracees = [host.tracee, ...(build.threads.get(task.pid) ?? [])];
   task.threads.forEach((thread, index) => {
     const tracee = tracees[index];

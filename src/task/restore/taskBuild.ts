@@ -19,7 +19,7 @@ import { Script } from "./script";
 import { clearSpace, lazySpans, makeMappings, type SpacePlan, setFields } from "./spacePlan";
 import { pendingProcessSignals, pendingThreadSignals, threadCalls } from "./threadPlan";
 import type { TreeBuild } from "./treeBuild";
-import type { TaskImage } from "./treeImage";
+import { memorySharers, type TaskImage, type TreeImage } from "./treeImage";
 
 const descriptorFlags = 0o2000000 | 0o4000; // O_CLOEXEC | O_NONBLOCK
 const mlock = 149;
@@ -67,7 +67,7 @@ export function buildSpace(
   const uffd = openUffd(build, task.pid);
   try {
     for (const span of lazySpans(space)) uffd.register(span.start / pageSize, (span.end - span.start) / pageSize);
-    prefetchRseq(uffd, task, space, images);
+    prefetchRseq(uffd, task, space, images, plan.tree);
   } catch (error) {
     uffd.close();
     throw error;
@@ -89,10 +89,15 @@ function openUffd(build: TreeBuild, pid: number): KernelUffd {
   const script = new Script();
   const batch = script.room(1);
   const call = batch.call(syscalls.userfaultfd, [descriptorFlags], { purpose: "opening a userfaultfd" });
-  const [result] = build.host(pid).run(script);
+  const host = build.host(pid);
+  const [result] = host.run(script);
   const number = result?.value(call) ?? -1;
-  if (number !== 0) throw new FaultlineError("SYSTEM", `descriptor 0 was taken (got ${number})`, { pid });
   const fd = native.pidfdGetfd(build.pidfd(pid), number);
+  // At once where another task has the same table: its descriptors may come to lie there first.
+  const closing = new Script();
+  closing.room(1).call(syscalls.close, [number]);
+  if (build.plan.tree.tasks.some((task) => task.sharing.files)) host.run(closing);
+  else if (number !== 0) throw new FaultlineError("SYSTEM", `descriptor 0 was taken (got ${number})`, { pid });
   const uffd = KernelUffd.adopt(checked(fd, "pidfd_getfd", "the userfaultfd cannot be taken over", { pid }));
   try {
     uffd.api(LAYOUT_FEATURES | UffdFeature.ThreadId);
@@ -104,10 +109,17 @@ function openUffd(build: TreeBuild, pid: number): KernelUffd {
 }
 
 /** rseq(2) writes to the thread's area, which would wait for a pager that may not serve yet. */
-function prefetchRseq(uffd: KernelUffd, task: TaskImage, space: SpacePlan, images: ImageDirectory): void {
+function prefetchRseq(
+  uffd: KernelUffd,
+  task: TaskImage,
+  space: SpacePlan,
+  images: ImageDirectory,
+  tree: TreeImage,
+): void {
   const index = images.pageIndex(task.pid);
   const done = new Set<number>();
-  for (const thread of task.threads) {
+  const threads = memorySharers(tree, task).flatMap((sharer) => sharer.threads);
+  for (const thread of threads) {
     const rseq = thread.core.thread_core?.rseq_entry;
     if (rseq === undefined || rseq.rseq_abi_pointer === 0n) continue;
     const start = Number(rseq.rseq_abi_pointer);
@@ -127,15 +139,18 @@ function prefetchRseq(uffd: KernelUffd, task: TaskImage, space: SpacePlan, image
 }
 
 /** Descriptors, directories, signal actions and threads. After all spaces, as the masters are closed here. */
-export function buildProcess(build: TreeBuild, task: TaskImage, lazy: boolean): void {
+export function buildProcess(build: TreeBuild, task: TaskImage): void {
   const { plan } = build;
   const host = build.host(task.pid);
   const script = new Script();
-  if (lazy) script.room(1).call(syscalls.close, [0], { purpose: "closing the userfaultfd" });
-  controlTerminals(script, task, plan.tree.ttys.values());
   processCalls(script, task, plan.files, plan.tree);
-  placeDescriptors(script, plan.files, task, plan.tree);
-  closeMasters(script, plan.files);
+  if (!task.sharing.files) {
+    // The userfaultfd, if there is one: tolerated, as an eager task has none.
+    script.room(1).call(syscalls.close, [0], { tolerate: true });
+    controlTerminals(script, task, plan.tree.ttys.values());
+    placeDescriptors(script, plan.files, task, plan.tree);
+    closeMasters(script, plan.files);
+  }
   takeLocks(script, task, plan.tree);
   const others = task.threads.filter((thread) => thread.tid !== task.pid);
   for (const thread of others) cloneThread(script, thread.tid);

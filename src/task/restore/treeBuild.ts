@@ -126,7 +126,7 @@ export class TreeBuild {
   #clone(parent: TaskImage, children: readonly TaskImage[], flags = 0): void {
     if (children.length === 0) return;
     const script = new Script();
-    for (const child of children) cloneProcess(script, child.pid, flags);
+    for (const child of children) cloneProcess(script, child.pid, flags | sharingFlags(child));
     const host = this.host(parent.pid);
     try {
       host.run(script);
@@ -208,4 +208,13 @@ export function waitForState(pid: number, state: string): void {
     if (text[text.lastIndexOf(")") + 2] === state) return;
   }
   throw new FaultlineError("TIMEOUT", `the task did not get into state ${state}`, { pid });
+}
+
+function sharingFlags({ sharing }: TaskImage): number {
+  let flags = 0;
+  if (sharing.memory) flags |= cloneFlag.vm;
+  if (sharing.files) flags |= cloneFlag.files;
+  if (sharing.directories) flags |= cloneFlag.fs;
+  if (sharing.signalHandlers) flags |= cloneFlag.signalHandlers;
+  return flags;
 }

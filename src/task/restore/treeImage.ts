@@ -25,6 +25,14 @@ export interface ThreadImage {
   readonly core: CoreEntry;
 }
 
+/** What a task has in common with its parent (clone(2)). */
+export interface Sharing {
+  readonly memory: boolean;
+  readonly files: boolean;
+  readonly directories: boolean;
+  readonly signalHandlers: boolean;
+}
+
 export interface TaskImage {
   readonly pid: number;
   readonly parent: number;
@@ -39,6 +47,7 @@ export interface TaskImage {
   readonly mm: MmEntry | undefined;
   readonly fs: FsEntry | undefined;
   readonly descriptors: readonly FdinfoEntry[];
+  readonly sharing: Sharing;
 }
 
 /** Bytes that wait in a pipe, and the pipe's size where the image has it. */
@@ -94,6 +103,11 @@ export function rootTask(tree: TreeImage): TaskImage {
   const root = tree.tasks[0];
   if (root === undefined) throw new RangeError("a tree has a root");
   return root;
+}
+
+/** The task and all that run in its memory. */
+export function memorySharers(tree: TreeImage, task: TaskImage): readonly TaskImage[] {
+  return tree.tasks.filter((other) => !other.dead && other.ids?.vm_id === task.ids?.vm_id);
 }
 
 export function childrenOf(tree: TreeImage, pid: number): readonly TaskImage[] {

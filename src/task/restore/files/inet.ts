@@ -72,6 +72,11 @@ export function setInetOptions(batch: Batch, descriptor: number, socket: InetSkE
 /** Calls that one socket takes at most; the room to ask a script for. */
 export const inetCalls = socketOptionCalls + 24;
 
+/** A stream socket that has a peer in the image and no connection any more: the dump has closed it. */
+export function wasConnected(socket: InetSkEntry): boolean {
+  return socket.type === socketType.stream && socket.state === tcpState.closed && socket.dst_port !== 0;
+}
+
 /** A connection that is not kept (--tcp-close): a socket with its options and without address or peer. */
 export function makeClosed(context: FileContext, socket: InetSkEntry): void {
   const batch = context.script.room(inetCalls, 1024);
