@@ -51,11 +51,14 @@ export function scanPages(pid: number): PageRegion[] {
         "cannot scan the task's pages (PAGEMAP_SCAN needs Linux 6.7)",
         { pid },
       );
+      const next = walkEnd[0] as number;
       for (let index = 0; index < count; index++) {
         const [start, end, what] = found.subarray(index * 3, index * 3 + 3) as unknown as [bigint, bigint, bigint];
-        regions.push({ start: Number(start), end: Number(end), guard: (Number(what) & category.guard) !== 0 });
+        // A walk that ends early (seen from 512 regions on) may report a region beyond its end: the next walk has it again.
+        if (Number(start) >= next) continue;
+        const guard = (Number(what) & category.guard) !== 0;
+        regions.push({ start: Number(start), end: Math.min(Number(end), next), guard });
       }
-      const next = walkEnd[0] as number;
       if (next <= at) break;
       at = next;
     }
