@@ -25,6 +25,7 @@ const verbs: readonly Verb[] = [
   { name: "verify", summary: "check an image directory", load: () => require("./verify") },
   { name: "lazy-pages", summary: "serve `criu restore --lazy-pages`", load: () => require("./lazy-pages") },
   { name: "restore", summary: "bring a dumped process tree back", load: () => require("./restore") },
+  { name: "serve", summary: "dump and restore on request, over a Unix socket", load: () => require("./serve") },
   { name: "inspect", summary: "look into checkpoint images", load: () => require("./inspect") },
 ];
 

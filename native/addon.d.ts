@@ -202,6 +202,8 @@ export interface Addon {
   socketSend(fd: number, bytes: Uint8Array, offset: number, length: number): number;
   /** The pid of the process that connected (SO_PEERCRED). */
   socketPeerPid(fd: number): number;
+  /** The effective user of the process that connected (SO_PEERCRED). */
+  socketPeerUid(fd: number): number;
 
   // ptrace.cc: ptrace(2). Every call for one tracee must come from one OS thread.
   ptraceSeize(tid: number, options: number): number;

@@ -104,6 +104,14 @@ static Napi::Value socketPeerPid(const Napi::CallbackInfo& info) {
   return number(info.Env(), status < 0 ? status : peer.pid);
 }
 
+// (fd): the user of the process that connected (SO_PEERCRED).
+static Napi::Value socketPeerUid(const Napi::CallbackInfo& info) {
+  ucred peer{};
+  socklen_t length = sizeof(peer);
+  const int64_t status = result(getsockopt(i32(info[0]), SOL_SOCKET, SO_PEERCRED, &peer, &length));
+  return number(info.Env(), status < 0 ? status : static_cast<int64_t>(peer.uid));
+}
+
 void registerSocket(Napi::Env env, Napi::Object exports) {
   exports.Set("unixListen", Napi::Function::New(env, unixListen));
   exports.Set("unixConnect", Napi::Function::New(env, unixConnect));
@@ -112,6 +120,7 @@ void registerSocket(Napi::Env env, Napi::Object exports) {
   exports.Set("socketReceiveDescriptor", Napi::Function::New(env, socketReceiveDescriptor));
   exports.Set("socketSend", Napi::Function::New(env, socketSend));
   exports.Set("socketPeerPid", Napi::Function::New(env, socketPeerPid));
+  exports.Set("socketPeerUid", Napi::Function::New(env, socketPeerUid));
 }
 
 }  // namespace faultline

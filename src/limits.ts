@@ -55,3 +55,9 @@ export const PAGER_SLEEP_US = 1_000_000;
 export const ENDED_SESSIONS_MAX = 100;
 /** Nice value of the pager thread, where it may choose. */
 export const PAGER_NICE = -10;
+/** Events that a service keeps for listeners that come late. */
+export const SERVICE_EVENTS_MAX = 1000;
+/** Ended restores that a service still answers for. */
+export const SERVICE_RESTORES_MAX = 1000;
+/** Bytes of one request body of the service: its requests are a few short fields. */
+export const REQUEST_BODY_BYTES_MAX = 64 * 1024;
