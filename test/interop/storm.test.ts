@@ -27,11 +27,11 @@ function residentKib(pid: number): number {
   return Number(/^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, "latin1"))![1]);
 }
 
-/** What a session holds: its contexts, its pidfds, its page files. */
+/** What a session holds: its contexts and pidfds. With --keep page files may be open for the next restore. */
 function sessionDescriptors(pid: number): string[] {
   const folder = `/proc/${pid}/fd`;
   const links = readdirSync(folder).map((fd) => readlinkSync(`${folder}/${fd}`));
-  return links.filter((link) => /userfaultfd|pidfd|\/pagez?-/.test(link));
+  return links.filter((link) => /userfaultfd|pidfd/.test(link));
 }
 
 /** A restore served by a daemon that stays (--keep), so that what it leaves behind shows. */
