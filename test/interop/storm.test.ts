@@ -30,7 +30,13 @@ function residentKib(pid: number): number {
 /** What a session holds: its contexts and pidfds. With --keep page files may be open for the next restore. */
 function sessionDescriptors(pid: number): string[] {
   const folder = `/proc/${pid}/fd`;
-  const links = readdirSync(folder).map((fd) => readlinkSync(`${folder}/${fd}`));
+  const links = readdirSync(folder).map((fd) => {
+    try {
+      return readlinkSync(`${folder}/${fd}`);
+    } catch (error) {
+      return `userfaultfd or other closed meanwhile: ${error}`;
+    }
+  });
   return links.filter((link) => /userfaultfd|pidfd/.test(link));
 }
 
