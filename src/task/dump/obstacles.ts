@@ -3,6 +3,7 @@
 import { closeSync, openSync, readlinkSync, readSync } from "node:fs";
 import { FaultlineError } from "../../errors";
 import { native } from "../../native";
+import { kcmpType } from "../constants";
 import { listProc, parseFields, parseMappings, pathText, readProc, readStat, threadsOf } from "../proc";
 import { inetFacts, tcpState } from "./descriptors/inetSocket";
 import { pipeContent } from "./descriptors/pipes";
@@ -10,7 +11,7 @@ import { unixSockets } from "./descriptors/unixSockets";
 import { typeOf } from "./filesTable";
 import { treeOf } from "./freeze";
 import { modeType, OpenFile, openFlag } from "./openFile";
-import { heldFile, pathState } from "./regularFiles";
+import { allocatedBytes, heldFile, pathState } from "./regularFiles";
 import { isDeleted, mappingObstacle } from "./vmas";
 
 export interface Obstacle {
@@ -51,6 +52,7 @@ export function findObstacles(root: number, options: ObstacleOptions): Obstacle[
     found.push({ pid: process.pid, reason: "Faultline itself is in the tree; run it from outside" });
     return found;
   }
+  found.push(...sharedMemoryObstacles(pids));
   const masters = new Set<number>();
   const terminals: { pid: number; fd: number; index: number | undefined }[] = [];
   const unix = new Map<number, { pid: number; fd: number }>();
@@ -74,6 +76,15 @@ export function findObstacles(root: number, options: ObstacleOptions): Obstacle[
     if (!paired && !options.shellJob) found.push({ pid, fd, reason: "a terminal of outside; use --shell-job" });
   }
   return [...found, ...unixObstacles(unix)];
+}
+
+/** Processes that share one address space (CLONE_VM without CLONE_THREAD). */
+function sharedMemoryObstacles(tree: readonly number[]): Obstacle[] {
+  const pids = tree.filter((pid) => readStat(pid).state !== "Z"); // zombies all have no memory, which is equal
+  return pids.slice(1).flatMap((pid, index) => {
+    const other = pids.slice(0, index + 1).find((before) => native.kcmp(before, pid, kcmpType.vm, 0, 0) === 0);
+    return other === undefined ? [] : [{ pid, reason: `it shares its memory with pid ${other} (CLONE_VM)` }];
+  });
 }
 
 const established = 1;
@@ -217,8 +228,8 @@ function descriptorObstacle(file: OpenFile, type: string, options: ObstacleOptio
   if (state === "deleted" && isRegular && file.stat.nlink > 0n) {
     return `${file.link}, which still has another name (a hard link)`;
   }
-  if (state === "deleted" && isRegular && Number(file.stat.size) > options.ghostLimitBytes) {
-    return `a deleted file of ${file.stat.size} bytes; raise --ghost-limit`;
+  if (state === "deleted" && isRegular && allocatedBytes(file.stat) > options.ghostLimitBytes) {
+    return `a deleted file of ${allocatedBytes(file.stat)} bytes; raise --ghost-limit`;
   }
   if (state === "deleted" && (file.flags & openFlag.path) !== 0) return `O_PATH of a deleted file ${file.link}`;
   return undefined;

@@ -1,9 +1,10 @@
 // Files with a path: descriptors, mapped files, working directories and executables as reg_file entries, and deleted
 // ones as ghost files. Checks that the path still leads to the very file.
 import { type BigIntStats, closeSync, lstatSync, openSync, readlinkSync, readSync, statSync } from "node:fs";
-import { FaultlineError } from "../../errors";
+import { checked, FaultlineError } from "../../errors";
 import type { Init } from "../../images/message";
 import type { FownEntry } from "../../images/messages";
+import { native } from "../../native";
 import { buildId } from "./buildId";
 import type { ImageSet } from "./imageSet";
 import { modeType, noOwner } from "./openFile";
@@ -126,13 +127,18 @@ export class RegularFiles {
     const { stat } = held;
     const size = Number(stat.size);
     const isRegular = (Number(stat.mode) & modeType.mask) === modeType.regular;
-    if (isRegular && size > this.#ghostLimit) {
-      throw new FaultlineError("UNSUPPORTED", `a deleted file of ${size} bytes is over the ghost limit`, {
-        pid: held.pid,
-        file: held.link,
-        advice: `raise --ghost-limit (now ${this.#ghostLimit} bytes)`,
-      });
+    if (isRegular && allocatedBytes(stat) > this.#ghostLimit) {
+      throw new FaultlineError(
+        "UNSUPPORTED",
+        `a deleted file of ${allocatedBytes(stat)} bytes is over the ghost limit`,
+        {
+          pid: held.pid,
+          file: held.link,
+          advice: `raise --ghost-limit (now ${this.#ghostLimit} bytes)`,
+        },
+      );
     }
+    const isSparse = isRegular && allocatedBytes(stat) < size;
     const seconds = (ns: bigint) => ({ tv_sec: ns / 1_000_000_000n, tv_usec: (ns % 1_000_000_000n) / 1000n });
     this.#images.add(
       `ghost-file-${ghost.toString(16)}.img`,
@@ -146,21 +152,50 @@ export class RegularFiles {
         rdev: undefined,
         atim: seconds(stat.atimeNs),
         mtim: seconds(stat.mtimeNs),
-        chunks: undefined,
+        chunks: isSparse ? true : undefined,
         size: isRegular ? stat.size : undefined,
       },
-      { kind: "bytes", bytes: isRegular ? readWhole(held.procPath, size) : Buffer.alloc(0) },
+      isSparse
+        ? { kind: "chunks", chunks: readChunks(held.procPath) }
+        : { kind: "bytes", bytes: isRegular ? readRange(held.procPath, 0, size) : Buffer.alloc(0) },
     );
   }
 }
 
-function readWhole(path: string, size: number): Buffer {
+const blockBytes = 512n;
+const seekData = 3;
+const seekHole = 4;
+
+/** What a file takes on disk, bytes: holes take nothing. */
+export function allocatedBytes(stat: BigIntStats): number {
+  return Number(stat.blocks * blockBytes);
+}
+
+/** The parts of a sparse file that hold data (SEEK_DATA of lseek(2)). */
+function readChunks(path: string): { message: { len: bigint; off: bigint }; bytes: Buffer }[] {
+  const fd = openSync(path, "r");
+  try {
+    const chunks: { message: { len: bigint; off: bigint }; bytes: Buffer }[] = [];
+    for (let at = 0; ; ) {
+      const data = native.seekTo(fd, at, seekData);
+      if (data < 0) return chunks;
+      const hole = checked(native.seekTo(fd, data, seekHole), "lseek", "cannot read a deleted file", { file: path });
+      const bytes = readRange(path, data, hole - data);
+      chunks.push({ message: { len: BigInt(bytes.length), off: BigInt(data) }, bytes });
+      at = hole;
+    }
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function readRange(path: string, offset: number, size: number): Buffer {
   const bytes = Buffer.alloc(size);
   const fd = openSync(path, "r");
   try {
     let done = 0;
     while (done < size) {
-      const got = readSync(fd, bytes, done, size - done, done);
+      const got = readSync(fd, bytes, done, size - done, offset + done);
       if (got === 0) break;
       done += got;
     }

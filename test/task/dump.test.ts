@@ -1,0 +1,170 @@
+// Dumps of real programs: the real CRIU restores what Faultline dumped, nothing is lost on failure, refusals are early
+// and complete, and a dumper's death leaves the program running.
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import { FaultlineError } from "../../src/errors";
+import { ImageDirectory } from "../../src/images/directory";
+import { type DumpOptions, type DumpPhase, dump } from "../../src/task/dump/dump";
+import { criuRestore } from "../support/criu";
+import { processStat } from "../support/processes";
+import { type Program, repositoryRoot, withProgram } from "../support/program";
+import { withTempDir } from "../support/tempdir";
+import { waitFor } from "../support/wait";
+
+const command = join(repositoryRoot, "bin", "faultline");
+
+function dumpOf(program: Program, directory: string, more: Partial<DumpOptions> = {}) {
+  return dump({ pid: program.pid, directory, compress: "none", ...more });
+}
+
+for (const name of [
+  "heap",
+  "blocked_forever",
+  "pipes",
+  "signals_pending",
+  "tree",
+  "memfds",
+  "unix_passed",
+  "seccomp",
+]) {
+  test(`CRIU restores ${name} as Faultline dumped it`, async () => {
+    await withTempDir("dump", (images) =>
+      withProgram(name, async (program) => {
+        await dumpOf(program, images.join("img"));
+        await program.gone();
+        await criuRestore(images.join("img"), program.facts.options);
+        program.remember();
+        program.go();
+        assert.equal(await program.verdict(), "PASS");
+      }),
+    );
+  });
+}
+
+test("a program that is left running notices nothing, three times over", async () => {
+  await withTempDir("dump", (images) =>
+    withProgram("blocked_timed", async (program) => {
+      for (const round of ["one", "two", "three"]) {
+        const result = await dumpOf(program, images.join(round), { after: "run", compress: "lz4" });
+        assert.ok(result.frozenUs >= result.freezingUs);
+        assert.ok(existsSync(images.join(round, "pagez-1.img")));
+      }
+      program.go();
+      assert.equal(await program.verdict(), "PASS");
+    }),
+  );
+});
+
+test("a program that is left stopped is stopped, and goes on at SIGCONT", async () => {
+  await withTempDir("dump", (images) =>
+    withProgram("heap", async (program) => {
+      await dumpOf(program, images.join("img"), { after: "stop" });
+      await waitFor("the stop", () => processStat(program.pid)?.state === "T");
+      process.kill(program.pid, "SIGCONT");
+      program.go();
+      assert.equal(await program.verdict(), "PASS");
+    }),
+  );
+});
+
+test("the images name every task of the tree", async () => {
+  await withTempDir("dump", (images) =>
+    withProgram("tree", async (program) => {
+      const result = await dumpOf(program, images.join("img"), { after: "run" });
+      using directory = ImageDirectory.open(images.join("img"));
+      assert.equal(directory.tasks.length, result.taskCount);
+      assert.equal(result.taskCount, program.tree().length);
+      program.go();
+      assert.equal(await program.verdict(), "PASS");
+    }),
+  );
+});
+
+for (const phase of ["check", "prepare", "freeze", "write"] as const) {
+  test(`an abort at "${phase}" leaves the program running and no directory behind`, async () => {
+    await withTempDir("dump", (images) =>
+      withProgram("pipes", async (program) => {
+        const abort = new AbortController();
+        const onProgress = (event: { phase: DumpPhase }) => {
+          if (event.phase === phase) abort.abort();
+        };
+        await assert.rejects(
+          dumpOf(program, images.join("img"), { signal: abort.signal, onProgress }),
+          (error: unknown) => error instanceof FaultlineError && error.code === "ABORTED",
+        );
+        assert.deepEqual(readdirSync(images.path), []);
+        program.go();
+        assert.equal(await program.verdict(), "PASS");
+      }),
+    );
+  });
+}
+
+test("a directory that holds something is refused and left alone", async () => {
+  await withTempDir("dump", (images) =>
+    withProgram("heap", async (program) => {
+      mkdirSync(images.join("img"));
+      writeFileSync(images.join("img", "precious"), "mine");
+      await assert.rejects(
+        dumpOf(program, images.join("img")),
+        (error: unknown) => error instanceof FaultlineError && error.code === "BUSY",
+      );
+      assert.deepEqual(readdirSync(images.join("img")), ["precious"]);
+      program.go();
+      assert.equal(await program.verdict(), "PASS");
+    }),
+  );
+});
+
+test("every obstacle is named in one message, before the program is stopped", async () => {
+  await withTempDir("dump", (images) =>
+    withProgram("tcp_loopback", async (program) => {
+      const phases: DumpPhase[] = [];
+      await assert.rejects(
+        dumpOf(program, images.join("img"), { onProgress: ({ phase }) => phases.push(phase) }),
+        (error: unknown) =>
+          error instanceof FaultlineError &&
+          error.code === "UNSUPPORTED" &&
+          (error.message.match(/pid \d+ fd \d+: a TCP connection/g) ?? []).length >= 2,
+      );
+      assert.deepEqual(phases, ["check"]);
+      assert.ok(!existsSync(images.join("img")));
+    }),
+  );
+});
+
+test("a process that does not exist is an error, not a crash", async () => {
+  await withTempDir("dump", async (images) => {
+    await assert.rejects(
+      dump({ pid: 4194303, directory: images.join("img") }),
+      (error: unknown) => error instanceof FaultlineError && error.code === "NOT_FOUND",
+    );
+  });
+});
+
+test("a dumper that is killed at any moment leaves the program running", async () => {
+  await withTempDir("dump", (images) =>
+    withProgram("blocked_forever", async (program) => {
+      for (let round = 0; round < 12; round++) {
+        const args = ["dump", "-t", String(program.pid), "-D", images.join(`img-${round}`), "--leave-running"];
+        const dumper = spawn(command, args, { stdio: "ignore" });
+        const ended = once(dumper, "exit");
+        // Rounds spread over the run: from before the freeze to after it.
+        await new Promise((resume) => setTimeout(resume, 60 + round * 25));
+        dumper.kill("SIGKILL");
+        await ended;
+        await waitFor("the program to run on", () => {
+          const stat = processStat(program.pid);
+          assert.ok(stat !== undefined && stat.state !== "Z", `the program died in round ${round}`);
+          return /^TracerPid:\t0$/m.test(readFileSync(`/proc/${program.pid}/status`, "latin1"));
+        });
+      }
+      program.go();
+      assert.equal(await program.verdict(), "PASS");
+    }),
+  );
+});
