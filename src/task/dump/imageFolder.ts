@@ -27,7 +27,7 @@ export class ImageFolder {
   write(name: string, bytes: Uint8Array): void {
     const file = join(this.path, name);
     try {
-      writeFileSync(file, bytes, { mode: 0o600, flag: "wx", flush: true });
+      writeFileSync(file, bytes, { mode: 0o600, flag: "wx" });
     } catch (cause) {
       throw folderError(cause, "an image cannot be written", join(this.target, name));
     }
