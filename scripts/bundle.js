@@ -29,8 +29,12 @@ function ascii(source) {
   return source.replace(/[\u0080-\uffff]/g, (symbol) => `\\u${symbol.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }
 
-/** Every function compiled, as a cache that V8 accepts when it starts with its usual flags. */
-function codeCache(filename) {
+/** V8 takes a cache only under the flags it was made with: those of pagerThread.ts for the pager's thread. */
+const pagerFlags = ["--min-semi-space-size=8", "--no-concurrent-recompilation"];
+
+/** Every function compiled, as a cache for a V8 that starts with `flags`. */
+function codeCache(filename, flags) {
+  for (const flag of flags) setFlagsFromString(flag);
   setFlagsFromString("--no-lazy");
   const script = new Script(readFileSync(filename, "latin1"), { filename });
   setFlagsFromString("--lazy");
@@ -106,14 +110,14 @@ ${worker === undefined ? "" : `globalThis[Symbol.for("faultline.pagerEntry")] = 
 }
 
 mkdirSync(join(dist, "bundle"), { recursive: true });
-for (const [name, entry, file, worker] of [
-  ["command", "cmd/faultline.js", "start.js", "startPager.js"],
-  ["pager", "src/pager/worker.js", "startPager.js", undefined],
+for (const [name, entry, file, worker, flags] of [
+  ["command", "cmd/faultline.js", "start.js", "startPager.js", []],
+  ["pager", "src/pager/worker.js", "startPager.js", undefined, pagerFlags],
 ]) {
   const from = join(dist, entry);
   if (!existsSync(from)) continue;
   const filename = join(dist, "bundle", `${name}.js`);
   writeFileSync(filename, ascii(bundle(from)));
-  writeFileSync(join(dist, "bundle", `${name}.cache`), codeCache(filename));
+  writeFileSync(join(dist, "bundle", `${name}.cache`), codeCache(filename, flags));
   writeFileSync(join(dist, file), starter(name, worker));
 }

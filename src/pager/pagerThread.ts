@@ -71,9 +71,13 @@ export class PagerThread {
   static async start(options: Partial<PagerOptions> = {}): Promise<PagerThread> {
     // V8 begins with a nursery of 1 MiB, whose collections would come every few hundred faults and take a millisecond.
     setFlagsFromString("--min-semi-space-size=8");
+    // A thread that is ended while V8 compiles for it in the background aborts the process (Node 20: the isolate is taken
+    // off the platform before its compile jobs are waited for), so this one compiles by itself.
+    setFlagsFromString("--no-concurrent-recompilation");
     const worker = new Worker(pagerEntry(), { workerData: { ...defaultPagerOptions, ...options } });
     return new Promise((resolve, reject) => {
       const thread = new PagerThread(worker);
+      worker.once("message", () => setFlagsFromString("--concurrent-recompilation"));
       worker.once("error", (error: Error) => {
         thread.failAll(error);
         reject(error);

@@ -7,6 +7,8 @@ import { appendFileSync, cpSync, existsSync, readdirSync, readFileSync, truncate
 import { join } from "node:path";
 import { test } from "node:test";
 import { FaultlineError } from "../../src/errors";
+import { ImageDirectory } from "../../src/images/directory";
+import { writeImage } from "../../src/images/framing";
 import { Restorer, restore } from "../../src/task/restore/restore";
 import { criuDump, runCommand } from "../support/criu";
 import { isGone, processStat } from "../support/processes";
@@ -71,8 +73,13 @@ test("every way of cutting an image short ends in a typed error and no process",
 });
 
 test("what the image holds and cannot be restored is named before anything is made", async () => {
-  await withDump("netlink", async (program, dir) => {
-    await assert.rejects(restore({ imagesDir: dir.path }), isError("IMAGE_UNSUPPORTED", "NETLINKSK"));
+  await withDump("heap", async (program, dir) => {
+    const name = `mm-${program.pid}.img`;
+    const mm = ImageDirectory.open(dir.path).mm(program.pid);
+    const rings = { ...mm, aios: [{ id: 4096n, nr_req: 8, ring_len: 4096 }] };
+    const vmas = mm.vmas.map((vma, index) => (index === 0 ? { ...vma, status: vma.status | (1 << 15) } : vma));
+    writeImage(dir.path, name, "MM", [{ ...rings, vmas }]);
+    await assert.rejects(restore({ imagesDir: dir.path }), isError("IMAGE_UNSUPPORTED", "AIO", "shadow stack"));
     assert.ok(isGone(program.pid));
   });
 });
