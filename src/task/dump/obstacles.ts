@@ -5,6 +5,7 @@ import { FaultlineError } from "../../errors";
 import { native } from "../../native";
 import { kcmpType } from "../constants";
 import { listProc, parseFields, parseMappings, pathText, readProc, readStat, threadsOf } from "../proc";
+import { buildId } from "./buildId";
 import { inetFacts, tcpState } from "./descriptors/inetSocket";
 import { pipeContent } from "./descriptors/pipes";
 import { unixSockets } from "./descriptors/unixSockets";
@@ -164,8 +165,10 @@ function memoryObstacles(pid: number): Obstacle[] {
     if (reason !== undefined) reasons.add(reason);
     else if (path.startsWith("/") && !isDeleted(mapping) && mapping.inode !== 0) {
       const range = `${mapping.start.toString(16)}-${mapping.end.toString(16)}`;
-      if (pathState(heldFile(pid, `map_files/${range}`)) === "replaced")
-        reasons.add(`${path} was replaced since it was mapped`);
+      const held = heldFile(pid, `map_files/${range}`);
+      // Read now, remembered for the time when the tree is frozen.
+      if ((Number(held.stat.mode) & modeType.mask) === modeType.regular) buildId(held.procPath, held.stat);
+      if (pathState(held) === "replaced") reasons.add(`${path} was replaced since it was mapped`);
     }
   }
   return [...reasons].map((reason) => ({ pid, reason }));
