@@ -130,8 +130,17 @@ function obstacleOptions(options: DumpOptions): ObstacleOptions {
 /** About how much memory the tree holds. */
 function residentBytes(root: number): number {
   let pages = 0;
-  for (const pid of treeOf(root)) pages += Number(readProc(pid, "statm").split(" ")[1] ?? 0);
+  for (const pid of treeOf(root)) pages += residentPages(pid);
   return pages * pageSize;
+}
+
+function residentPages(pid: number): number {
+  try {
+    return Number(readProc(pid, "statm").split(" ")[1] ?? 0);
+  } catch (error) {
+    if (error instanceof FaultlineError && error.code === "NOT_FOUND") return 0; // ended meanwhile
+    throw error;
+  }
 }
 
 async function write(

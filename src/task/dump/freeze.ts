@@ -63,8 +63,7 @@ export class FrozenTree implements Disposable {
   #seizeNew(): Tracee[] {
     const found: Tracee[] = [];
     for (const pid of treeOf(this.root)) {
-      if (readStat(pid).state === "Z") continue;
-      for (const tid of threadsOf(pid)) {
+      for (const tid of runningThreads(pid, pid === this.root)) {
         if (this.#threads.has(tid)) continue;
         const tracee = seizeThread(pid, tid);
         if (tracee === undefined) continue;
@@ -151,6 +150,16 @@ export class FrozenTree implements Disposable {
 
 function isThread(tracee: Tracee): boolean {
   return tracee.pid !== tracee.tid;
+}
+
+/** The threads of a process; none for a zombie, nor for one that ended since it was listed. */
+function runningThreads(pid: number, isRoot: boolean): number[] {
+  try {
+    return readStat(pid).state === "Z" ? [] : threadsOf(pid);
+  } catch (error) {
+    if (!isRoot && error instanceof FaultlineError && error.code === "NOT_FOUND") return [];
+    throw error;
+  }
 }
 
 /** The pids of the tree, parents first. Throws NOT_FOUND where the root does not exist. */

@@ -69,7 +69,7 @@ export function findObstacles(root: number, options: ObstacleOptions): Obstacle[
       );
     } catch (error) {
       // A task that ended meanwhile is none of the tree any more.
-      if (!(error instanceof FaultlineError && error.code === "NOT_FOUND") || pid === root) throw error;
+      if (pid === root || runs(pid)) throw error;
     }
   }
   for (const { pid, fd, index } of terminals) {
@@ -81,7 +81,7 @@ export function findObstacles(root: number, options: ObstacleOptions): Obstacle[
 
 /** Processes that share one address space (CLONE_VM without CLONE_THREAD). */
 function sharedMemoryObstacles(tree: readonly number[]): Obstacle[] {
-  const pids = tree.filter((pid) => readStat(pid).state !== "Z"); // zombies all have no memory, which is equal
+  const pids = tree.filter(runs); // zombies all have no memory, which is equal
   return pids.slice(1).flatMap((pid, index) => {
     const other = pids.slice(0, index + 1).find((before) => native.kcmp(before, pid, kcmpType.vm, 0, 0) === 0);
     return other === undefined ? [] : [{ pid, reason: `it shares its memory with pid ${other} (CLONE_VM)` }];
@@ -103,6 +103,15 @@ function unixObstacles(held: ReadonlyMap<number, { pid: number; fd: number }>): 
     if (facts.peer === 0 || held.has(facts.peer)) return [];
     return [{ pid, fd, reason: `a unix socket connected to one outside of the tree (inode ${facts.peer})` }];
   });
+}
+
+function runs(pid: number): boolean {
+  try {
+    return !["Z", "X"].includes(readStat(pid).state);
+  } catch (error) {
+    if (isGone(error)) return false;
+    throw error;
+  }
 }
 
 function sessionObstacles(
@@ -157,6 +166,18 @@ function isCompat(pid: number): boolean {
   }
 }
 
+/** Also reads the build id, which is remembered for the time when the tree is frozen. */
+function wasReplaced(pid: number, name: string): boolean {
+  try {
+    const held = heldFile(pid, name);
+    if ((Number(held.stat.mode) & modeType.mask) === modeType.regular) buildId(held.procPath, held.stat);
+    return pathState(held) === "replaced";
+  } catch (error) {
+    if (isGone(error) || (error as NodeJS.ErrnoException).code === "ENOENT") return false; // unmapped meanwhile
+    throw error;
+  }
+}
+
 function memoryObstacles(pid: number): Obstacle[] {
   const reasons = new Set<string>();
   for (const mapping of parseMappings(readProc(pid, "smaps"))) {
@@ -165,10 +186,7 @@ function memoryObstacles(pid: number): Obstacle[] {
     if (reason !== undefined) reasons.add(reason);
     else if (path.startsWith("/") && !isDeleted(mapping) && mapping.inode !== 0) {
       const range = `${mapping.start.toString(16)}-${mapping.end.toString(16)}`;
-      const held = heldFile(pid, `map_files/${range}`);
-      // Read now, remembered for the time when the tree is frozen.
-      if ((Number(held.stat.mode) & modeType.mask) === modeType.regular) buildId(held.procPath, held.stat);
-      if (pathState(held) === "replaced") reasons.add(`${path} was replaced since it was mapped`);
+      if (wasReplaced(pid, `map_files/${range}`)) reasons.add(`${path} was replaced since it was mapped`);
     }
   }
   return [...reasons].map((reason) => ({ pid, reason }));
@@ -184,22 +202,26 @@ function descriptorObstacles(
   const found: Obstacle[] = [];
   for (const name of listProc(pid, "fd")) {
     const fd = Number(name);
-    let file: OpenFile;
     try {
-      file = new OpenFile(pid, fd);
+      const file = new OpenFile(pid, fd);
+      const type = typeOf(file);
+      const reason = type === undefined ? `no support for ${file.link}` : descriptorObstacle(file, type, options);
+      if (reason !== undefined) found.push({ pid, fd, reason });
+      if (type === "UNIXSK") unix.set(file.inode, { pid, fd });
+      if (type === "TTY") noteTerminal(file, masters, terminals);
+      if (/^lock:/m.test(file.info) && !options.fileLocks)
+        found.push({ pid, fd, reason: "a file lock; use --file-locks" });
     } catch (error) {
-      if (error instanceof FaultlineError && error.code === "NOT_FOUND") continue; // closed meanwhile
-      throw error;
+      if (!isGone(error)) throw error; // closed meanwhile: the program runs
     }
-    const type = typeOf(file);
-    const reason = type === undefined ? `no support for ${file.link}` : descriptorObstacle(file, type, options);
-    if (reason !== undefined) found.push({ pid, fd, reason });
-    if (type === "UNIXSK") unix.set(file.inode, { pid, fd });
-    if (type === "TTY") noteTerminal(file, masters, terminals);
-    if (/^lock:/m.test(file.info) && !options.fileLocks)
-      found.push({ pid, fd, reason: "a file lock; use --file-locks" });
   }
   return found;
+}
+
+const badDescriptor = 9; // EBADF
+
+function isGone(error: unknown): boolean {
+  return error instanceof FaultlineError && (error.code === "NOT_FOUND" || error.details.errno === badDescriptor);
 }
 
 function noteTerminal(

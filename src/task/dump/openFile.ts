@@ -54,7 +54,8 @@ export class OpenFile {
     try {
       this.stat = statSync(`/proc/${pid}/fd/${fd}`, { bigint: true });
     } catch (cause) {
-      throw new FaultlineError("SYSTEM", "an open file cannot be looked at", {
+      const gone = (cause as NodeJS.ErrnoException).code === "ENOENT";
+      throw new FaultlineError(gone ? "NOT_FOUND" : "SYSTEM", "an open file cannot be looked at", {
         pid,
         file: `/proc/${pid}/fd/${fd}`,
         cause,

@@ -26,7 +26,9 @@ export function heldFile(pid: number, name: string): HeldFile {
   try {
     return { procPath, pid, link: readlinkSync(procPath), stat: statSync(procPath, { bigint: true }) };
   } catch (cause) {
-    throw new FaultlineError("SYSTEM", "a file of the task cannot be looked at", { pid, file: procPath, cause });
+    const gone = (cause as NodeJS.ErrnoException).code === "ENOENT";
+    const code = gone ? "NOT_FOUND" : "SYSTEM";
+    throw new FaultlineError(code, "a file of the task cannot be looked at", { pid, file: procPath, cause });
   }
 }
 
