@@ -7,7 +7,7 @@ import { pageSize, signals } from "../constants";
 import { readProc } from "../proc";
 import { type Collected, collect } from "./collect";
 import { FrozenTree, treeOf } from "./freeze";
-import { ImageFolder } from "./imageFolder";
+import { folderError, ImageFolder } from "./imageFolder";
 import { findObstacles, type ObstacleOptions, throwObstacles } from "./obstacles";
 import { type Compression, type PageImageSummary, writePageImages } from "./pageImages";
 import { PageStore } from "./pageStore";
@@ -153,7 +153,9 @@ async function write(
   const began = now();
   const total = { pageCount: 0, lazyPageCount: 0, zeroPageCount: 0, fileBytes: 0 };
   for (const [index, { name, runs }] of collected.pageSets.entries()) {
-    const one = await writePageImages(folder.path, name, index + 1, runs, compression, check);
+    const one = await writePageImages(folder.path, name, index + 1, runs, compression, check).catch((cause) => {
+      throw folderError(cause, "the pages cannot be written", folder.target);
+    });
     for (const key of Object.keys(total) as (keyof typeof total)[]) total[key] += one[key];
   }
   collected.images.add("stats-dump", "STATS", {

@@ -78,9 +78,11 @@ function refuseOccupied(target: string): void {
   }
 }
 
-function folderError(cause: unknown, message: string, file: string): FaultlineError {
+/** A failure of the file system as a FaultlineError; other errors stay what they are. */
+export function folderError(cause: unknown, message: string, file: string): FaultlineError {
   if (cause instanceof FaultlineError) return cause;
   const { code, errno } = cause as NodeJS.ErrnoException;
+  if (code === undefined || errno === undefined) throw cause; // a bug: it keeps its stack
   const refused = code === "EACCES" || code === "EPERM" || code === "EROFS";
   const advice = code === "ENOSPC" ? "the disk is full; the program runs on" : undefined;
   return new FaultlineError(refused ? "PERMISSION" : "SYSTEM", message, {
