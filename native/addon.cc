@@ -6,6 +6,7 @@ static Napi::Object init(Napi::Env env, Napi::Object exports) {
   faultline::registerCodec(env, exports);
   faultline::registerLock(env, exports);
   faultline::registerCpu(env, exports);
+  faultline::registerSearch(env, exports);
   faultline::registerSpawn(env, exports);
   faultline::registerSocket(env, exports);
   faultline::registerUffd(env, exports);

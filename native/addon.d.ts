@@ -116,6 +116,28 @@ export interface Addon {
   /** Sends `message` with at most 64 descriptors (SCM_RIGHTS). Bytes sent, or -errno. */
   sendDescriptors(socket: number, message: Uint8Array, descriptors: Int32Array): number;
 
+  // search.cc
+  /**
+   * Places in bytes[from, end) where a whole needle begins, overlapping ones too, into `hits`; how many. hits.length means
+   * that there may be more. The needle has a byte other than zero, or is slow.
+   */
+  findBytes(bytes: Uint8Array, from: number, end: number, needle: Uint8Array, hits: Uint32Array): number;
+  /**
+   * On libuv's pool: decodes pages of blocks one behind the other into `out` and finds the needle in them as findBytes does
+   * (an empty one is not looked for). Nine numbers an item: fd, codec, offset, stored bytes, checksum or -1, pages of the
+   * block, pages to skip, pages wanted, 1 where its addresses follow the item before. Resolves to the number of hits, or a
+   * negative errno as readBlock has it, with the item's index in hits[0].
+   */
+  searchBlocks(
+    plan: Float64Array,
+    itemCount: number,
+    needle: Uint8Array,
+    out: Uint8Array,
+    hits: Uint32Array,
+  ): Promise<number>;
+  /** lseek(2) to the next data from `offset` on, or to the next hole; -ENXIO: there is none. */
+  seekExtent(fd: number, offset: number, hole: 0 | 1): number;
+
   // uffd.cc: userfaultfd(2). Installs answer the bytes done (a partial result counts as success) or a negative errno.
   /** userfaultfd(O_CLOEXEC | O_NONBLOCK | flags): the descriptor. */
   uffdCreate(flags: number): number;

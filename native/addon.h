@@ -30,6 +30,7 @@ void registerAnalyze(Napi::Env env, Napi::Object exports);
 void registerCodec(Napi::Env env, Napi::Object exports);
 void registerLock(Napi::Env env, Napi::Object exports);
 void registerCpu(Napi::Env env, Napi::Object exports);
+void registerSearch(Napi::Env env, Napi::Object exports);
 void registerSpawn(Napi::Env env, Napi::Object exports);
 void registerSocket(Napi::Env env, Napi::Object exports);
 void registerUffd(Napi::Env env, Napi::Object exports);

@@ -61,3 +61,7 @@ export const SERVICE_EVENTS_MAX = 1000;
 export const SERVICE_RESTORES_MAX = 1000;
 /** Bytes of one request body of the service: its requests are a few short fields. */
 export const REQUEST_BODY_BYTES_MAX = 64 * 1024;
+/** Most bytes of a match that search finds across the chunks that it decodes; also of a literal that it looks for. */
+export const MATCH_BYTES_MAX = 4096;
+/** Most bytes shown before and after a match. */
+export const CONTEXT_BYTES_MAX = 1024 * 1024;

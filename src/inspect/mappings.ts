@@ -174,7 +174,7 @@ export function storedPages(checkpoint: Checkpoint, memory: Memory, vma: VmaEntr
   };
 }
 
-interface StackPointer {
+export interface StackPointer {
   readonly threadId: number;
   readonly pointer: bigint;
 }

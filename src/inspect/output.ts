@@ -15,3 +15,10 @@ export function parsePid(text: string): number {
     advice: "give a number, as `faultline inspect ps` shows them",
   });
 }
+
+/** A number given on the command line as `option`, 0 to `most`. Throws USAGE. */
+export function parseCount(text: string, option: string, most = Number.MAX_SAFE_INTEGER): number {
+  const count = Number(text);
+  if (/^\d+$/.test(text) && count <= most) return count;
+  throw new FaultlineError("USAGE", `${option}: "${text}" is not a number from 0 to ${most}`);
+}
