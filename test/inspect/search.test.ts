@@ -113,8 +113,7 @@ test("a match may cross any border: of pages, blocks, runs and chunks, and into 
     assert.deepEqual(await places(images, bigImagePid, { hex: "58 21 00 00 00 00" }), [base + 7000 * 4096 - 2]);
     assert.deepEqual(await places(images, bigImagePid, { regex: "X!\\0{2000}" }), [base + 7000 * 4096 - 2]);
     const { stdout } = inspect("search", images, "edle", "--context", "5", "--max-count", "1");
-    assert.match(stdout, /^15853 {2}000100000ffd|\.\.\.\.needle\.in-it/);
-    assert.match(stdout, / {2}\.\.\.\.needle\.in-i\n$/);
+    assert.equal(stdout, "15853  000100000fff  rw-p  -  ...needle.in-i\n");
   });
 });
 
@@ -276,7 +275,7 @@ test("hexdump shows the bytes of memory, equal rows once, and says what is not s
   );
   assert.match(inspect("hexdump", images, "15853", "0x5640fd22c000+8192").stdout, /\(8 KiB not in the image: as in/);
   const short = inspect("hexdump", images, "15853", "7fa39de7c003+5").stdout.split("\n")[0];
-  assert.equal(short, "7fa39de7c000           76 61 6c 75 65                            |   value        |");
+  assert.equal(short, "7fa39de7c000           76 61 6c 75 65                           |   value        |");
   for (const range of ["zz", "10-10", "10-f", "10+", "ffffffffffffff00+1"]) {
     assert.equal(inspect("hexdump", images, "15853", range).status, 2, range);
   }
