@@ -67,6 +67,8 @@ function copyEntries(source: string, copy: string, target: string): void {
 function linkFor(source: string, target: string, name: string): string {
   const link = readlinkSync(join(source, name));
   if (isAbsolute(link) || resolve(source, link) === resolve(target, link)) return link;
+  // Into the directory itself: the empty parent image that pack makes for CRIU.
+  if (resolve(source, link).startsWith(`${source}/`)) return link;
   return relative(target, realpathSync(join(source, name)));
 }
 

@@ -90,8 +90,10 @@ export async function packDirectory(directory: string, options: PackOptions = {}
       advice: "unpack it first",
     });
   }
-  finishPacking(path, change);
+  removeEmptyParent(path, change);
+  const finished = finishPacking(path, change, options.forCriu === true);
   const sets = pageSets(path).filter((set) => hasFile(path, set.rawName));
+  if (sets.length === 0 && finished !== undefined) return finished;
   if (sets.length === 0) {
     throw new FaultlineError("NOT_FOUND", "the directory has no raw page files", {
       file: path,
@@ -146,14 +148,31 @@ function checkForCriu(path: string): void {
   });
 }
 
-/** A crash after the packed file got its name and before the raw one went: both are whole, so the raw one goes now. */
-function finishPacking(path: string, change: DirectoryChange): void {
+/**
+ * A crash after the packed file got its name and before the raw one went, or the same of unpack: both are whole. So the raw
+ * one goes now; or the packed one, where CRIU is to find its eager pages. What that finished; undefined for nothing.
+ */
+function finishPacking(path: string, change: DirectoryChange, forCriu: boolean): PackSummary | undefined {
+  let [files, rawBytes, packedBytes] = [0, 0, 0];
   for (const { packedName, rawName } of pageSets(path)) {
     if (!hasFile(path, packedName) || !hasFile(path, rawName)) continue;
     PackedPagesReader.open(join(path, packedName)).close();
-    change.remove(rawName);
+    files += 1;
+    rawBytes += statSync(join(path, rawName)).size;
+    packedBytes += statSync(join(path, packedName)).size;
+    change.remove(forCriu ? packedName : rawName);
   }
   change.sync();
+  return files === 0 ? undefined : { directory: path, files, rawBytes, packedBytes, eagerBytes: 0 };
+}
+
+/** Removes the empty parent image and the link to it, each if it is there: a crash may have left one of them. */
+function removeEmptyParent(path: string, change: DirectoryChange): void {
+  const link = join(path, PARENT_LINK);
+  if (lstatSync(link, { throwIfNoEntry: false })?.isSymbolicLink() && readlinkSync(link) === EMPTY_PARENT) {
+    change.remove(PARENT_LINK);
+  }
+  change.remove(EMPTY_PARENT);
 }
 
 function pageSets(path: string): PageSet[] {
@@ -405,7 +424,7 @@ class Unpacking {
     let fd = -1;
     try {
       fd = openSync(target, "wx", 0o600);
-      await unpackTo(reader, fd, (bytes) => {
+      await unpackTo(reader, fd, target, (bytes) => {
         this.doneBytes += bytes;
         this.options.onProgress?.(this.doneBytes, totalBytes);
         throwIfAborted(this.options.signal);
@@ -429,15 +448,12 @@ class Unpacking {
       copyFileSync(file, this.change.temporary(name));
       this.change.commit(name, statSync(file));
       this.change.sync();
-      this.change.remove(kept);
+      // What was kept goes last: it is what tells a second run of the eager pages.
       const eager = `pages-${pagesId + EAGER_PAGES_OFFSET}.img`;
       if (hasFile(this.path, eager)) this.change.remove(eager);
+      this.change.remove(kept);
     }
-    const link = join(this.path, PARENT_LINK);
-    if (lstatSync(link, { throwIfNoEntry: false })?.isSymbolicLink() && readlinkSync(link) === EMPTY_PARENT) {
-      this.change.remove(PARENT_LINK);
-      this.change.remove(EMPTY_PARENT);
-    }
+    removeEmptyParent(this.path, this.change);
   }
 }
 
@@ -448,7 +464,12 @@ function rawNameOf(packedName: string): string {
 /** Blocks decoded by one call: about 2 MiB of pages, two calls at a time to keep both cores busy. */
 const UNPACK_BLOCKS = 32;
 
-async function unpackTo(reader: PackedPagesReader, fd: number, onPages: (bytes: number) => void): Promise<void> {
+async function unpackTo(
+  reader: PackedPagesReader,
+  fd: number,
+  target: string,
+  onPages: (bytes: number) => void,
+): Promise<void> {
   const { offsets, firstPages, checksums, blockCount, pageCount, tail, pagesPerBlock } = reader.index;
   ftruncateSync(fd, pageCount * PAGE_BYTES + tail.length);
   let next = 0;
@@ -460,7 +481,7 @@ async function unpackTo(reader: PackedPagesReader, fd: number, onPages: (bytes: 
       const end = Math.min(first + UNPACK_BLOCKS, blockCount);
       next = end;
       const done = await native.unpackBlocks(reader.fd, offsets, firstPages, checksums, first, end, stored, out, fd);
-      if (done < 0) throw unpackError(-done, reader, first, end);
+      if (done < 0) throw unpackError(-done, reader, target, first, end);
       onPages((firstPages[end]! - firstPages[first]!) * PAGE_BYTES);
     }
   };
@@ -476,11 +497,17 @@ const EILSEQ = 84;
 const ENOSPC = 28;
 
 /** Finds which block it was, for the message. */
-function unpackError(errno: number, reader: PackedPagesReader, first: number, end: number): FaultlineError {
+function unpackError(
+  errno: number,
+  reader: PackedPagesReader,
+  target: string,
+  first: number,
+  end: number,
+): FaultlineError {
   const { file } = reader;
   if (![ENODATA, EBADMSG, EILSEQ].includes(errno)) {
     return new FaultlineError("SYSTEM", "the page file cannot be written", {
-      file,
+      file: target,
       errno,
       advice: errno === ENOSPC ? "make room on that file system and run it again" : undefined,
     });
