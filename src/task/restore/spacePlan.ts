@@ -71,7 +71,7 @@ const has = (vma: VmaEntry, bit: number): boolean => (vma.status & bit) !== 0;
 
 function kindOf(vma: VmaEntry): Mapping["kind"] | undefined {
   if (has(vma, area.anonymousPrivate)) return "private";
-  if (has(vma, area.anonymousShared) || has(vma, area.systemV)) return "shared";
+  if (has(vma, area.anonymousShared)) return "shared";
   if (has(vma, area.filePrivate)) return "file-private";
   if (has(vma, area.fileShared)) return "file-shared";
   return undefined;
@@ -80,7 +80,6 @@ function kindOf(vma: VmaEntry): Mapping["kind"] | undefined {
 /** CRIU's rule (can_be_lazy), and shared anonymous memory: private or shared anonymous, neither locked nor huge. */
 function canBeLazy(vma: VmaEntry, kind: Mapping["kind"]): boolean {
   if (kind !== "private" && kind !== "shared") return false;
-  if (has(vma, area.systemV)) return false;
   return (vma.flags & (mapFlag.locked | mapFlag.hugeTlb)) === 0;
 }
 
@@ -140,6 +139,7 @@ export function planSpace(mm: MmEntry, vdsoShape: VdsoShape, problems: string[])
 
 function refusal(vma: VmaEntry): string | undefined {
   if (has(vma, area.aioRing)) return "an AIO ring";
+  if (has(vma, area.systemV)) return "System V shared memory";
   if (has(vma, area.socket)) return "a packet socket's ring";
   if (has(vma, area.shadowStack)) return "a shadow stack";
   if (has(vma, area.uprobes)) return "a uprobes page";
