@@ -6,7 +6,7 @@ import { cpus, release } from "node:os";
 import { join } from "node:path";
 import { criuBinary } from "../support/criu";
 import { repositoryRoot } from "../support/program";
-import { crossAll, everyProgram } from "./crossing";
+import { crossAll, everyProgram, type Outcome } from "./crossing";
 import { columns, renderTable } from "./table";
 
 const introduction = `# Compatibility
@@ -34,15 +34,20 @@ function machine(): string {
 
 async function main(): Promise<void> {
   const programs = everyProgram();
-  let done = 0;
+  const outcomes: Outcome[] = [];
+  const head = `${introduction}\n\n${machine()}\n\n`;
+  // Written as it goes: a run that is cut short leaves a table whose missing cells say "not run".
+  const write = () =>
+    writeFileSync(join(repositoryRoot, "docs", "compatibility.md"), head + renderTable(programs, outcomes));
   const jobs = Number(process.env.FAULTLINE_JOBS ?? cpus().length);
-  const outcomes = await crossAll(programs, columns, jobs, ({ program, way, verdict }) => {
-    done++;
-    if (verdict !== "PASS") console.log(`${program}, ${way}: ${verdict}`);
-    if (done % 50 === 0) console.log(`${done} of ${programs.length * columns.length} crossings made`);
+  await crossAll(programs, columns, jobs, (outcome) => {
+    outcomes.push(outcome);
+    if (!outcome.passed) console.log(`${outcome.program}, ${outcome.way}: ${outcome.verdict}`);
+    if (outcomes.length % 20 !== 0) return;
+    console.log(`${outcomes.length} of ${programs.length * columns.length} crossings made`);
+    write();
   });
-  const text = `${introduction}\n\n${machine()}\n\n${renderTable(programs, outcomes)}`;
-  writeFileSync(join(repositoryRoot, "docs", "compatibility.md"), text);
+  write();
   console.log(
     `${outcomes.filter((one) => one.passed).length} of ${outcomes.length} passed; wrote docs/compatibility.md`,
   );
