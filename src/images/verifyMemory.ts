@@ -12,6 +12,7 @@ import { PackedPagesReader } from "./packed";
 import type { PageIndex } from "./pageIndex";
 import { PageFlag } from "./pagemap";
 import { readBlock } from "./readBlock";
+import { verifyForCriu } from "./verifyForCriu";
 
 /** Bits of vma_entry.status. */
 const FILE_MAPPING = (1 << 6) | (1 << 7);
@@ -34,6 +35,7 @@ export function verifyMemory(directory: ImageDirectory, findings: Findings): num
     }
   });
   findings.attempt("memfd.img", () => verifyMemoryFiles(directory, findings));
+  verifyForCriu(directory, findings);
   return verifyPackedFiles(directory, findings);
 }
 

@@ -356,3 +356,40 @@ test("every name that pack makes is one that Faultline knows, or no image at all
     ]);
   });
 });
+
+test("verify finds damage in every part of a directory packed for CRIU", async () => {
+  await withTempDir("pack", async (dir) => {
+    const images = dir.join("images");
+    await packDirectory(fixture("redis"), { output: images, forCriu: true });
+    const flip = (name: string, at: number) => {
+      const bytes = readFileSync(join(images, name));
+      bytes[at] = bytes[at]! ^ 1;
+      writeFileSync(join(images, name), bytes);
+    };
+    const harms: readonly (readonly [string, RegExp, (name: string) => void])[] = [
+      ["pages-536870913.img", /eager page differs/, (name) => flip(name, 5000)],
+      ["pages-536870913.img", /of eager pages/, (name) => truncateSync(join(images, name), 4096)],
+      ["pagemap-15853.img", /what CRIU must see/, (name) => flip(name, 40)],
+      ["packed-pagemap-15853.img", /./, (name) => truncateSync(join(images, name), 100)],
+      ["packed-parent/pagemap-15853.img", /not the empty pagemap/, (name) => flip(name, 12)],
+      ["pagez-1.img", /checksum/, (name) => flip(name, 5000)],
+    ];
+    assert.deepEqual(verifyDirectory(images).findings, []);
+    for (const [name, message, harm] of harms) {
+      const before = readFileSync(join(images, name));
+      harm(name);
+      const { findings } = verifyDirectory(images);
+      assert.ok(
+        findings.some((finding) => finding.file === name.split("/").pop() || finding.file === name),
+        `${name}: ${JSON.stringify(findings)}`,
+      );
+      assert.ok(
+        findings.some((finding) => message.test(finding.message)),
+        JSON.stringify(findings),
+      );
+      writeFileSync(join(images, name), before);
+    }
+    rmSync(join(images, "parent"));
+    assert.match(verifyDirectory(images).findings[0]!.message, /a plain criu restore would give zeros/);
+  });
+});
