@@ -18,6 +18,7 @@ interface Verb {
 
 /** Every verb, in the order of the help page. */
 const verbs: readonly Verb[] = [
+  { name: "demo", summary: "watch a frozen program come back", load: () => require("./demo") },
   { name: "pack", summary: "compress the pages of an image directory", load: () => require("./pack") },
   { name: "unpack", summary: "undo pack, byte for byte", load: () => require("./unpack") },
   { name: "dump", summary: "freeze a process tree into an image directory", load: () => require("./dump") },
