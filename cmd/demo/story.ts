@@ -132,7 +132,7 @@ function drainLines(drain: DemoFacts["drain"], style: Style): string[] {
     `all in after ${time(drain.elapsedMs)}: ${thousands(drain.demandPages)} because they were touched, ` +
       `${thousands(drain.backgroundPages)} in the background`,
     `${counted(drain.faults, "page fault")}, ${thousands(drain.faultsBeforeAnswer)} before the first answer; ` +
-      `half were answered within ${thousands(drain.faultP50Us)} µs`,
+      `half were answered within ${thousands(drain.faultP50Us)} ${style.unicode ? "µs" : "us"}`,
     "",
     ...drawTouched(drain.touched, style),
     "",
