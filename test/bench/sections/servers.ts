@@ -1,0 +1,170 @@
+// From the command to the first answer of a real server: redis, node and python with realistic data.
+import { spawn } from "node:child_process";
+import { rmSync } from "node:fs";
+import { join } from "node:path";
+import { Restorer } from "../../../src/task/restore/restore";
+import { criuBinary } from "../../support/criu";
+import { type Aim, digits, type Section, type SectionResult } from "../report/result";
+import { median } from "../report/statistics";
+import { Daemon, daemons, faultline } from "../support/daemon";
+import { clockMs } from "../support/heap";
+import { Server, type ServerKind } from "../support/server";
+
+interface Sample {
+  /** Until the tree runs, as the restorer says; NaN where it does not say. */
+  readonly runsMs: number;
+  readonly answerMs: number;
+}
+
+type Restore = (server: Server) => Promise<{ runsAtMs: number; settle(): Promise<unknown> }>;
+
+function resident(restorer: Restorer, packed: boolean): Restore {
+  return async (server) => {
+    server.choose(packed);
+    const result = await restorer.restore({ imagesDir: server.images.path });
+    return { runsAtMs: clockMs(), settle: async () => Promise.all([result.pages, result.waitExit()]) };
+  };
+}
+
+function command(packed: boolean, options: readonly string[]): Restore {
+  return async (server) => {
+    server.choose(packed);
+    const args = ["restore", "-D", server.images.path, "--json", ...options];
+    const child = spawn(faultline, args, { stdio: ["ignore", "pipe", "inherit"] });
+    const closed = new Promise<void>((done) => child.once("close", () => done()));
+    await new Promise<void>((done, fail) => {
+      child.stdout.on("data", (chunk: Buffer) => chunk.includes('"event":"running"') && done());
+      child.once("close", (code) => fail(new Error(`faultline restore exited with ${code}`)));
+    });
+    return { runsAtMs: clockMs(), settle: () => closed };
+  };
+}
+
+function criu(lazy: boolean): Restore {
+  return async (server) => {
+    const dir = server.images.path;
+    rmSync(join(dir, "lazy-pages.socket"), { force: true });
+    const daemon = lazy ? new Daemon(daemons.criu, dir) : undefined;
+    await daemon?.listening();
+    const args = ["restore", "-d", "-D", dir, "-o", "restore.log", "-v0", ...(lazy ? ["--lazy-pages"] : [])];
+    const child = spawn(criuBinary, args, { stdio: "ignore" });
+    const code = await new Promise<number | null>((done) => child.once("exit", done));
+    if (code !== 0) throw new Error(`criu restore exited with ${code}`);
+    return { runsAtMs: clockMs(), settle: async () => daemon?.stop() };
+  };
+}
+
+async function measureOne(server: Server, restore: Restore): Promise<Sample> {
+  const start = clockMs();
+  const answer = server.answered();
+  const { runsAtMs, settle } = await restore(server);
+  const answerMs = (await answer) - start;
+  await server.kill();
+  await settle();
+  return { runsMs: runsAtMs - start, answerMs };
+}
+
+const kinds: Record<ServerKind, { full: number; quick: number }> = {
+  redis: { full: 600_000, quick: 100_000 },
+  node: { full: 150_000, quick: 30_000 },
+  python: { full: 100_000, quick: 30_000 },
+};
+
+type Results = Map<ServerKind, Map<string, Sample[]>>;
+
+export const servers: Section = {
+  name: "servers",
+  async measure({ quick, say }) {
+    const restorer = new Restorer().warmUp();
+    const subjects: Record<string, Restore> = {
+      "faultline resident, raw": resident(restorer, false),
+      "faultline resident, packed": resident(restorer, true),
+      "faultline command, raw": command(false, []),
+      "faultline command, eager": command(false, ["--eager"]),
+      "criu, lazy": criu(true),
+      "criu, eager": criu(false),
+    };
+    const results: Results = new Map();
+    try {
+      for (const [kind, keys] of Object.entries(kinds) as [ServerKind, { full: number; quick: number }][]) {
+        say(kind);
+        results.set(kind, await measureKind(kind, quick ? keys.quick : keys.full, quick ? 3 : 9, subjects));
+      }
+    } finally {
+      await restorer.close();
+    }
+    return describe(results);
+  },
+};
+
+async function measureKind(
+  kind: ServerKind,
+  keys: number,
+  rounds: number,
+  subjects: Record<string, Restore>,
+): Promise<Map<string, Sample[]>> {
+  const rows = new Map<string, Sample[]>(Object.keys(subjects).map((name) => [name, []]));
+  const server = await Server.start(kind, keys);
+  try {
+    await server.dump();
+    await measureOne(server, Object.values(subjects)[0]!); // resident means: has restored before
+    for (let round = 0; round < rounds; round++) {
+      for (const [name, restore] of Object.entries(subjects)) rows.get(name)!.push(await measureOne(server, restore));
+    }
+  } finally {
+    await server.end();
+  }
+  return rows;
+}
+
+function describe(results: Results): SectionResult {
+  const names = [...results.get("redis")!.keys()];
+  const tables = (["answerMs", "runsMs"] as const).map((key) => ({
+    title:
+      key === "answerMs"
+        ? "Command to first answer, ms (median and slowest)"
+        : "Until the restorer says that the tree runs, ms",
+    columns: ["restorer", ...[...results.keys()].flatMap((kind) => [kind, "slowest"])],
+    rows: names.map((name) => [
+      name,
+      ...[...results.values()].flatMap((rows) => {
+        const each = rows.get(name)!.map((sample) => sample[key]);
+        return [digits(median(each)), digits(Math.max(...each))];
+      }),
+    ]),
+  }));
+  const plots = [...results].map(([kind, rows]) => ({
+    kind: "bars" as const,
+    title: `Command to first answer: ${kind}`,
+    unit: "ms",
+    logarithmic: false,
+    bars: [...rows].map(([label, each]) => ({
+      label,
+      value: median(each.map((sample) => sample.answerMs)),
+      ours: label.startsWith("faultline"),
+    })),
+  }));
+  const about =
+    "Each server holds JSON records, is dumped once and restored again and again; a C program tries to connect every 0.3 ms " +
+    "from before the restore and notes when the first byte of an answer comes. Warm page cache. The times until the tree " +
+    "runs are as the restorer's caller sees them.";
+  const raw = Object.fromEntries([...results].map(([kind, rows]) => [kind, Object.fromEntries(rows)]));
+  return { name: "servers", title: "First answer of a server", about, tables, plots, aims: serverAims(results), raw };
+}
+
+function serverAims(results: Results): Aim[] {
+  const runs = (kind: ServerKind) =>
+    results
+      .get(kind)!
+      .get("faultline resident, raw")!
+      .map((sample) => sample.runsMs);
+  const [node, redis] = [median(runs("node")), median(runs("redis"))];
+  return [
+    {
+      aim: "a resident process restores node and redis until they run in 5 ms",
+      measured: `node ${digits(node)} ms, redis ${digits(redis)} ms`,
+      met: node <= 5 && redis <= 5,
+      why: "see *Where the time of a resident restore goes* in restore.md",
+    },
+  ];
+}

@@ -1,0 +1,189 @@
+// Three real servers with realistic data in memory, that are dumped and restored: redis, node and python. Started without
+// pipes or terminals, on a port of their own; each answers one request that reads what it holds.
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { existsSync, renameSync } from "node:fs";
+import { connect } from "node:net";
+import { criuDump } from "../../support/criu";
+import { packBeside } from "../../support/packedPages";
+import { processStat } from "../../support/processes";
+import { TempDir } from "../../support/tempdir";
+import { compileYardstick } from "./compile";
+import { soon } from "./heap";
+
+export type ServerKind = "redis" | "node" | "python";
+
+/** A record such as a service keeps: names, numbers, a little text; it compresses as JSON does. */
+const record = `{"id":ID,"name":"user HASH","mail":"HASH@example.org","tags":["a","b"],"score":SCORE,"note":"last seen at ID"}`;
+
+const nodeSource = `
+const held = new Map();
+const hash = (x) => (Math.imul(x ^ (x >>> 15), 2654435761) >>> 0).toString(36);
+for (let i = 0; i < COUNT; i++) held.set("key:" + i, JSON.parse(${JSON.stringify(record)}
+  .replaceAll("ID", String(i)).replaceAll("HASH", hash(i)).replace("SCORE", String(i % 977))));
+require("node:http").createServer((request, response) => response.end(JSON.stringify(held.get("key:" + (request.url.length * 77 % COUNT)))))
+  .listen(PORT, "127.0.0.1");`;
+
+const pythonSource = `
+import http.server, json
+def mixed(x): return format((x ^ (x >> 15)) * 2654435761 & 0xffffffff, "x")
+held = {"key:%d" % i: json.loads(${JSON.stringify(record)}.replace("ID", str(i)).replace("HASH", mixed(i)).replace("SCORE", str(i % 977))) for i in range(COUNT)}
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = json.dumps(held["key:%d" % (len(self.path) * 77 % COUNT)]).encode()
+        self.send_response(200); self.send_header("content-length", str(len(body))); self.end_headers(); self.wfile.write(body)
+    def log_message(self, *_): pass
+http.server.HTTPServer(("127.0.0.1", PORT), Handler).serve_forever()`;
+
+const requests: Record<ServerKind, string> = {
+  redis: "GET key:4711^",
+  node: "GET /x HTTP/1.0^^",
+  python: "GET /x HTTP/1.0^^",
+};
+
+function commandOf(kind: ServerKind, port: number, count: number): [string, string[]] {
+  const source = (text: string) => text.replaceAll("COUNT", String(count)).replaceAll("PORT", String(port));
+  if (kind === "node") return [process.execPath, ["-e", source(nodeSource)]];
+  if (kind === "python") return ["/usr/bin/python3", ["-c", source(pythonSource)]];
+  const options = [
+    "--port",
+    String(port),
+    "--bind",
+    "127.0.0.1",
+    "--save",
+    "",
+    "--appendonly",
+    "no",
+    "--tcp-keepalive",
+    "0",
+  ];
+  return ["/usr/bin/redis-server", options];
+}
+
+let nextPort = 21000 + (process.pid % 20000);
+
+export class Server {
+  readonly images = new TempDir("bench-server");
+  private packed: readonly string[] = [];
+  private readonly comm: string;
+  private readonly reaped: Promise<void>;
+
+  private constructor(
+    readonly kind: ServerKind,
+    readonly pid: number,
+    readonly port: number,
+    readonly keys: number,
+    private readonly child: ChildProcess,
+  ) {
+    this.comm = processStat(pid)?.comm ?? "";
+    this.reaped = new Promise((done) => child.once("exit", () => done()));
+  }
+
+  /** Starts one that holds `keys` records and waits until it answers. */
+  static async start(kind: ServerKind, keys: number): Promise<Server> {
+    const port = nextPort++;
+    const [file, args] = commandOf(kind, port, keys);
+    const env = { PATH: "/usr/bin:/bin", HOME: "/", UV_USE_IO_URING: "0" };
+    const child = spawn(file, args, { detached: true, stdio: "ignore", cwd: "/", env });
+    await new Promise((done) => setTimeout(done, 100)); // its name is its own after exec
+    const server = new Server(kind, child.pid!, port, keys, child);
+    await server.answered();
+    if (kind === "redis") await server.fill();
+    return server;
+  }
+
+  /** Tells when the server answers for the first time from now on, on the clock of process.hrtime, milliseconds. */
+  answered(): Promise<number> {
+    return new Promise((done, fail) => {
+      const probe = spawn(compileYardstick("first_answer"), [String(this.port), requests[this.kind]]);
+      let text = "";
+      probe.stdout.on("data", (chunk: Buffer) => {
+        text += chunk.toString();
+      });
+      probe.once("close", (code) =>
+        code === 0 ? done(Number(text) / 1e6) : fail(new Error(`${this.kind} is silent`)),
+      );
+    });
+  }
+
+  private fill(): Promise<void> {
+    return new Promise((done, fail) => {
+      const socket = connect(this.port, "127.0.0.1");
+      socket.once("error", fail);
+      const lines: string[] = [];
+      for (let id = 0; id < this.keys; id++) {
+        const hash = (Math.imul(id ^ (id >>> 15), 2654435761) >>> 0).toString(36);
+        const text = record
+          .replaceAll("ID", String(id))
+          .replaceAll("HASH", hash)
+          .replace("SCORE", String(id % 977));
+        lines.push(`*3\r\n$3\r\nSET\r\n$${4 + String(id).length}\r\nkey:${id}\r\n$${text.length}\r\n${text}\r\n`);
+      }
+      let answered = 0;
+      socket.on("data", (chunk: Buffer) => {
+        for (const byte of chunk) if (byte === 0x0a) answered++;
+        if (answered === this.keys) socket.end(done);
+      });
+      socket.write(lines.join(""));
+    });
+  }
+
+  async dump(): Promise<void> {
+    await criuDump(this.pid, this.images.path);
+    await this.reaped;
+    await soon("the server to be gone", () => processStat(this.pid) === undefined);
+    this.packed = await packBeside(this.images.path);
+  }
+
+  /** Which page file Faultline finds; CRIU reads the raw one always. */
+  choose(packed: boolean): void {
+    for (const file of this.packed) {
+      const from = packed ? `${file}.aside` : file;
+      if (existsSync(from)) renameSync(from, packed ? file : `${file}.aside`);
+    }
+  }
+
+  /** Kills the restored server, or the first one. */
+  async kill(): Promise<void> {
+    if (processStat(this.pid)?.comm === this.comm) process.kill(this.pid, "SIGKILL");
+    await soon("the server to be gone", () => {
+      const stat = processStat(this.pid);
+      return stat === undefined || stat.state === "Z" || stat.comm !== this.comm;
+    });
+  }
+
+  async end(): Promise<void> {
+    await this.kill();
+    if (this.child.exitCode === null && this.child.signalCode === null) await this.reaped;
+    this.images[Symbol.dispose]();
+  }
+}
+
+export interface Load {
+  readonly perSecond: number;
+  readonly p50Us: number;
+  readonly p99Us: number;
+  readonly maxUs: number;
+}
+
+/** Four connections that ask one GET after the other, for so long. Blocks no event loop. */
+export function load(server: Server, milliseconds: number): Promise<Load> {
+  const args = [server.port, 4, milliseconds, server.keys].map(String);
+  return new Promise((done, fail) => {
+    const child = spawn(compileYardstick("redis_load"), args);
+    let text = "";
+    child.stdout.on("data", (chunk: Buffer) => {
+      text += chunk.toString();
+    });
+    child.once("close", (code) => {
+      if (code !== 0) return fail(new Error("the load on redis broke off"));
+      const [, count, p50, , p99, max] = text.trim().split(" ").map(Number);
+      const perSecond = (count! * 1000) / milliseconds;
+      return done({ perSecond, p50Us: p50! / 1000, p99Us: p99! / 1000, maxUs: max! / 1000 });
+    });
+  });
+}
+
+/** Bytes of a directory as they take up disk. */
+export function directoryMib(path: string): number {
+  return Number(execFileSync("du", ["-sk", path], { encoding: "utf8" }).split("\t")[0]) / 1024;
+}
