@@ -1,5 +1,6 @@
 // A heap that is dumped, restored many times, and touched by the restored program as soon as SCRATCH/touch says how:
-// "PATTERN THREADS TOUCHES". It writes SCRATCH/first (when its first instruction ran, CLOCK_MONOTONIC) and SCRATCH/latencies.
+// "PATTERN THREADS TOUCHES". It writes SCRATCH/first (when its first
+// instruction ran; CLOCK_REALTIME, because CRIU restores into a time namespace with a monotonic clock of its own) and SCRATCH/latencies.
 //   faulting SCRATCH MEGABYTES
 #include "touches.h"
 #include "../../programs/check.h"
@@ -36,7 +37,9 @@ int main(int argc, char **argv) {
   test_ready();
   // The plan is there before the restore: the first look after it finds the plan.
   while (!read_plan()) test_sleep_ms(1);
-  say_first(now_ns());
+  struct timespec first;
+  clock_gettime(CLOCK_REALTIME, &first);
+  say_first((uint64_t)first.tv_sec * 1000000000u + (uint64_t)first.tv_nsec);
   char pattern[32];
   unsigned threads = 1;
   unsigned long touches = 0;

@@ -198,7 +198,7 @@ function describe(results: Results): SectionResult {
   const plots = [plot("To the first instruction", "firstMs", drawn), plot("To every page there", "allMs", drawn)];
   const about =
     "One program with a large heap, restored again and again; warm page cache. It notes the time of its first instruction " +
-    "on the monotonic clock. *Command*: from spawning `faultline restore` (or `criu restore`, for lazy with the start of " +
+    "on the real-time clock. *Command*: from spawning `faultline restore` (or `criu restore`, for lazy with the start of " +
     "`criu lazy-pages` before it), Node's start included. *Resident*: class `Restorer` in a process that has restored before.";
   const raw = Object.fromEntries([...results].map(([size, rows]) => [size, Object.fromEntries(rows)]));
   return { name: "restore", title: "Restore", about, tables, plots, aims: restoreAims(results, sizes), raw };

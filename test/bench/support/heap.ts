@@ -82,7 +82,7 @@ export class DumpedHeap {
     writeFileSync(this.program.scratch.join("touch"), `${pattern} ${threads} ${count}\n`);
   }
 
-  /** When the first instruction ran, on the clock of process.hrtime, milliseconds. */
+  /** When the first instruction ran, on the clock of clockMs. */
   async firstMs(): Promise<number> {
     const file = this.program.scratch.join("first");
     await soon("the first instruction", () => existsSync(file));
@@ -117,7 +117,7 @@ export class DumpedHeap {
   }
 }
 
-/** The clock of c/touches.h. */
+/** Milliseconds of CLOCK_REALTIME, finer than Date.now: what the C programs tell times of events in. */
 export function clockMs(): number {
-  return Number(process.hrtime.bigint()) / 1e6;
+  return performance.timeOrigin + performance.now();
 }

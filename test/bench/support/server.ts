@@ -64,7 +64,7 @@ let nextPort = 21000 + (process.pid % 20000);
 export class Server {
   readonly images = new TempDir("bench-server");
   private packed: readonly string[] = [];
-  private readonly comm: string;
+  private comm = "";
   private readonly reaped: Promise<void>;
 
   private constructor(
@@ -74,7 +74,6 @@ export class Server {
     readonly keys: number,
     private readonly child: ChildProcess,
   ) {
-    this.comm = processStat(pid)?.comm ?? "";
     this.reaped = new Promise((done) => child.once("exit", () => done()));
   }
 
@@ -84,14 +83,14 @@ export class Server {
     const [file, args] = commandOf(kind, port, keys);
     const env = { PATH: "/usr/bin:/bin", HOME: "/", UV_USE_IO_URING: "0" };
     const child = spawn(file, args, { detached: true, stdio: "ignore", cwd: "/", env });
-    await new Promise((done) => setTimeout(done, 100)); // its name is its own after exec
     const server = new Server(kind, child.pid!, port, keys, child);
     await server.answered();
+    server.comm = processStat(server.pid)?.comm ?? "";
     if (kind === "redis") await server.fill();
     return server;
   }
 
-  /** Tells when the server answers for the first time from now on, on the clock of process.hrtime, milliseconds. */
+  /** Tells when the server answers for the first time from now on, on the clock of clockMs. */
   answered(): Promise<number> {
     return new Promise((done, fail) => {
       const probe = spawn(compileYardstick("first_answer"), [String(this.port), requests[this.kind]]);
@@ -147,7 +146,7 @@ export class Server {
     if (processStat(this.pid)?.comm === this.comm) process.kill(this.pid, "SIGKILL");
     await soon("the server to be gone", () => {
       const stat = processStat(this.pid);
-      return stat === undefined || stat.state === "Z" || stat.comm !== this.comm;
+      return stat === undefined || stat.comm !== this.comm;
     });
   }
 
