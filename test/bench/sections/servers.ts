@@ -3,7 +3,7 @@ import { spawn } from "node:child_process";
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { Restorer } from "../../../src/task/restore/restore";
-import { criuBinary } from "../../support/criu";
+import { criuBinary, criuErrors } from "../../support/criu";
 import { type Aim, digits, type Section, type SectionResult } from "../report/result";
 import { median } from "../report/statistics";
 import { Daemon, daemons, faultline } from "../support/daemon";
@@ -46,10 +46,10 @@ function criu(lazy: boolean): Restore {
     rmSync(join(dir, "lazy-pages.socket"), { force: true });
     const daemon = lazy ? new Daemon(daemons.criu, dir) : undefined;
     await daemon?.listening();
-    const args = ["restore", "-d", "-D", dir, "-o", "restore.log", "-v0", ...(lazy ? ["--lazy-pages"] : [])];
+    const args = ["restore", "-d", "-D", dir, "-o", "restore.log", "-v1", ...(lazy ? ["--lazy-pages"] : [])];
     const child = spawn(criuBinary, args, { stdio: "ignore" });
     const code = await new Promise<number | null>((done) => child.once("exit", done));
-    if (code !== 0) throw new Error(`criu restore exited with ${code}`);
+    if (code !== 0) throw new Error(`criu restore failed: ${criuErrors(join(dir, "restore.log"))}`);
     return { runsAtMs: clockMs(), settle: async () => daemon?.stop() };
   };
 }
