@@ -19,6 +19,8 @@ interface Options {
   readonly keep?: boolean;
   readonly timeout: number;
   readonly stayLazy?: boolean;
+  readonly record?: boolean;
+  readonly workingSet: boolean;
   readonly drainRate: number;
   readonly onError: ErrorPolicy;
   readonly spinUs: number;
@@ -43,6 +45,8 @@ export function define(command: Command): void {
     .option("--keep", "serve any number of restores, until SIGTERM or SIGINT")
     .option("--timeout <seconds>", "longest wait for a restore to connect or to go on; 0: for ever", seconds, 60)
     .option("--stay-lazy", "never transfer in the background: pages only when touched")
+    .option("--record", "note which pages are touched, for the working set of the next restore")
+    .option("--no-working-set", "do not install the recorded working set ahead of the touches")
     .option("--drain-rate <bytes>", "most bytes a second in the background, e.g. 50M", size, Number.POSITIVE_INFINITY)
     .option("--on-error <policy>", "when pages cannot be read: kill, poison or wait", policy, "kill")
     .option("--spin-us <us>", "poll that long after activity before sleeping", whole, 80)
@@ -95,6 +99,9 @@ function daemonOptions(options: Options, log: (line: string) => void, ended: (re
     workDir: resolve(options.workDir ?? options.imagesDir),
     pager: { stayLazy: stayLazy === true, drainRateBytes: drainRate, onError, spinUs, traceFile: trace },
     keep: options.keep === true,
+    record: options.record === true,
+    workingSet: options.workingSet,
+    warn: (line: string) => void process.stderr.write(`faultline: warning: ${line}\n`),
     timeoutMs: options.timeout === 0 ? Number.POSITIVE_INFINITY : options.timeout * 1000,
     log,
     sessionEnded: ended,

@@ -19,6 +19,8 @@ interface Options {
   readonly eager?: true;
   readonly force?: true;
   readonly stayLazy?: true;
+  readonly record?: true;
+  readonly workingSet: boolean;
   readonly drainRate?: string;
   readonly onError: string;
   readonly logFile?: string;
@@ -46,6 +48,8 @@ export function define(command: Command): void {
     .option("--eager", "read all pages before the tree runs")
     .option("--force", "go on where a mapped file has changed since the dump")
     .option("--stay-lazy", "bring pages only when they are touched")
+    .option("--record", "note which pages are touched, for the working set of the next restore")
+    .option("--no-working-set", "do not install the recorded working set ahead of the touches")
     .option("--drain-rate <bytes>", "most bytes a second read in the background, with k, m or g")
     .option("--on-error <policy>", "what happens to tasks whose pages cannot be had: kill, poison or wait", "kill")
     .option("-o, --log-file <file>", "where messages go once detached (default: nowhere)")
@@ -79,6 +83,9 @@ async function run(options: Options): Promise<void> {
     shellJob: options.shellJob === true,
     tcpEstablished: options.tcpEstablished === true,
     tcpClose: options.tcpClose === true,
+    record: options.record === true,
+    workingSet: options.workingSet,
+    onWarning: (line) => void process.stderr.write(`faultline: warning: ${line}\n`),
     signal: abort.signal,
     onProgress: options.verbose === undefined ? undefined : sayProgress,
     ...pagerOptions,

@@ -93,6 +93,10 @@ export interface Addon {
   /** flock(2), exclusive, without waiting: 0, or -EAGAIN where another process has it. Closing `fd` gives it back. */
   lockExclusive(fd: number): number;
 
+  // readahead.cc
+  /** posix_fadvise(2), WILLNEED: the part of the file will be read soon. 0, or -errno. */
+  readAhead(fd: number, offset: number, bytes: number): number;
+
   // cpu.cc
   /** CPUID leaf 0xD: (offset, size) in the standard XSAVE area of each component, bytes; 0 where there is none. */
   xstateLayout(pairs: Uint32Array): number;

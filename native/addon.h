@@ -36,6 +36,7 @@ void registerSocket(Napi::Env env, Napi::Object exports);
 void registerUffd(Napi::Env env, Napi::Object exports);
 void registerWait(Napi::Env env, Napi::Object exports);
 void registerPtrace(Napi::Env env, Napi::Object exports);
+void registerReadAhead(Napi::Env env, Napi::Object exports);
 void registerFdState(Napi::Env env, Napi::Object exports);
 
 }  // namespace faultline

@@ -65,3 +65,20 @@ export const REQUEST_BODY_BYTES_MAX = 64 * 1024;
 export const MATCH_BYTES_MAX = 4096;
 /** Most bytes shown before and after a match. */
 export const CONTEXT_BYTES_MAX = 1024 * 1024;
+
+/** Ranges of a working set, in its file and in memory: what comes last is left out. */
+export const WORKING_SET_RANGES_MAX = 65536;
+/** Pages of a working set, 4 GiB of memory. */
+export const WORKING_SET_PAGES_MAX = 2 ** 20;
+/** Largest working set file that is read: twice what that many ranges take. */
+export const WORKING_SET_BYTES_MAX = 4 * 1024 * 1024;
+/** Zero pages that one working set may install: alone in its page table each costs 4 KiB, and a hint may cost only time. */
+export const WORKING_SET_ZERO_PAGES_MAX = 16384;
+/** Ranges of a working set looked at in one step, which may all turn out to be there: about 50 µs. */
+export const WORKING_SET_VISITS_MAX = 256;
+/** Bytes of one step's advice to read ahead. */
+export const READ_AHEAD_STEP_BYTES = 2 * 1024 * 1024;
+/** How long no fault must come before a recorded restore begins to drain, microseconds. */
+export const RECORD_QUIET_US = 1_000_000;
+/** How long a recorded restore puts the drain off at most, microseconds. */
+export const RECORD_HOLD_US = 30_000_000;

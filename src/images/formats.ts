@@ -114,6 +114,8 @@ export const formats = {
   BPFMAP_DATA: many(0x64324033, "bpfmap_data_entry", "map"),
   STATS: { ...one(0x57093306, "stats_entry"), family: "service" },
   IRMAP_CACHE: { ...many(0x57004059, "irmap_cache_entry"), family: "service" },
+  // Faultline's own, no place of CRIU's: "FLWS" as bytes.
+  WORKINGSET: { ...many(0x53574c46, "workingset_entry"), head: "workingset_head" },
 } as const satisfies Readonly<Record<string, ImageFormat>>;
 
 export type ImageKind = keyof typeof formats;
@@ -215,6 +217,7 @@ const numberedNames: Readonly<Record<string, ImageKind | "raw">> = {
   "binfmt-misc": "BINFMT_MISC",
   "ghost-file": "GHOST_FILE",
   "tcp-stream": "TCP_STREAM",
+  workingset: "WORKINGSET",
   pages: "raw",
   pagez: "raw",
   ifaddr: "raw",

@@ -1192,6 +1192,18 @@ export interface WinsizeEntry extends UnknownFields {
   ws_ypixel: number;
 }
 
+export interface WorkingsetEntry extends UnknownFields {
+  first_page: bigint;
+  page_count: number;
+  runs: number;
+  bucket: number;
+}
+
+export interface WorkingsetHead extends UnknownFields {
+  version: number;
+  run_count: number;
+}
+
 export const SysctlType = {
   CTL_STR: 5,
   CTL_32: 6,
@@ -1453,4 +1465,6 @@ export interface Messages {
   utsns_entry: UtsnsEntry;
   vma_entry: VmaEntry;
   winsize_entry: WinsizeEntry;
+  workingset_entry: WorkingsetEntry;
+  workingset_head: WorkingsetHead;
 }

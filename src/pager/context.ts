@@ -4,6 +4,8 @@ import type { BlockRef } from "../images/block";
 import type { Space } from "../space/space";
 import type { InstallOutcome, LayoutEvent, Uffd } from "../uffd/port";
 import type { PageSource } from "./pageSource";
+import type { Prefetch, ReadAheadPlan } from "./prefetch";
+import type { Recording } from "./recording";
 import type { Session } from "./session";
 
 /** How a run of installs ended. */
@@ -52,6 +54,12 @@ export class Context {
   reached = 0;
   /** Whether the last run of installs met a page that was there already: its waiters are not woken by an install. */
   metPresent = false;
+  /** Where touches are noted: then each page is brought alone, so that the next touch is seen too. */
+  recording: Recording | undefined;
+  /** What is left of the recorded working set to install, and to read ahead. */
+  prefetch: Prefetch | undefined;
+  prefetchEarly = false;
+  readAhead: ReadAheadPlan | undefined;
 
   constructor(
     readonly session: Session,

@@ -15,15 +15,18 @@ const ZERO_WINDOW_FIRST = 16;
 export function answerFault(context: Context, page: number): Answer {
   const need = context.space.at(page);
   if (need.kind === "image") return answerImage(context, page, need);
-  return answerZero(context, page, zeroWindow(context, page, need));
+  if (context.recording === undefined) return answerZero(context, page, zeroWindow(context, page, need));
+  if (need.kind === "zero") context.recording.touched(page);
+  return answerZero(context, page, 1);
 }
 
 function answerImage(context: Context, page: number, need: Need): Answer {
   // Copies: the need is reused by the next question to the space.
   const rangeFirst = need.page;
   const rangeEnd = need.page + need.pageCount;
+  const { source } = need;
   const imagePage = need.imagePage + (page - need.page);
-  const run = context.sources[need.source]!.locate(imagePage);
+  const run = context.sources[source]!.locate(imagePage);
   if (run === undefined) throw absent(imagePage);
   const before = imagePage - run.imagePage;
   const skip = run.skip + before;
@@ -31,6 +34,11 @@ function answerImage(context: Context, page: number, need: Need): Answer {
   if (stop === "changing" || stop === "exited") return stop;
   if (stop === "gone" || context.metPresent) context.uffd.wake(page, 1);
   if (stop === "gone") return "answered";
+  if (context.recording !== undefined) {
+    // Shared memory has page numbers of its own: where the task has it tells it apart.
+    context.recording.touched(source === 0 ? imagePage : page);
+    return "answered";
+  }
   const end = Math.min(rangeEnd, page + run.pageCount - before);
   const first = Math.max(rangeFirst, page - before);
   const streak = takeStreak(context, page);

@@ -23,6 +23,8 @@ import { LATENCY_BOUNDS_US, LatencyHistogram } from "./latency";
 import { type Progress, progressPage } from "./missing";
 import type { PageSource } from "./pageSource";
 import { applyPolicy, type PolicyActions, poisonMissing } from "./policy";
+import { Prefetch, type ReadAhead, ReadAheadPlan } from "./prefetch";
+import type { Recording } from "./recording";
 import type { PagerOptions, PagerReport, SessionReport } from "./requests";
 import { reportContext, Session } from "./session";
 
@@ -37,6 +39,9 @@ export interface PagerHooks {
   /** Before the context's descriptor is closed. */
   contextEnded?(context: Context): void;
   sessionDone?(report: SessionReport): void;
+  /** No address space is served any more that adds to the recording. */
+  recorded?(recording: Recording): void;
+  readAhead?: ReadAhead;
   /** Every fault, event and outcome, as it happens. */
   trace?(atUs: number, context: Context, what: string, page: number, pageCount: number, detail: number): void;
 }
@@ -49,6 +54,14 @@ export interface NewContext {
   readonly pid: number;
   /** Owned by the caller, who closes it when `contextEnded` is over; -1 where there is none. */
   readonly pidfd: number;
+}
+
+/** The recorded working set of a context. */
+export interface WorkingSetUse {
+  /** First page and page count in turn, most wanted first. Not trusted. */
+  readonly ranges: Float64Array;
+  /** It may begin before the session is complete: all is registered. */
+  readonly early: boolean;
 }
 
 interface PendingFault {
@@ -99,9 +112,9 @@ export class Pager implements PolicyActions {
     this.probeUs = waiter.nowUs() + PROBE_US;
   }
 
-  openSession(sessionId: number, imagesDir: string): Session {
+  openSession(sessionId: number, imagesDir: string, record = false): Session {
     if (this.sessions.has(sessionId)) throw new Error(`session ${sessionId} is open`);
-    const session = new Session(sessionId, imagesDir, this.waiter.nowUs());
+    const session = new Session(sessionId, imagesDir, this.waiter.nowUs(), record);
     this.sessions.set(sessionId, session);
     return session;
   }
@@ -125,7 +138,22 @@ export class Pager implements PolicyActions {
     }
     session.contexts.add(context);
     this.contexts.set(uffd, context);
+    this.record(context, session.recording(imagePid));
     return context;
+  }
+
+  private record(context: Context, recording: Recording | undefined): void {
+    if (recording === undefined) return;
+    context.recording = recording;
+    recording.users++;
+  }
+
+  /** Pages that were touched early in other restores are installed ahead of the touches. */
+  useWorkingSet(context: Context, { ranges, early }: WorkingSetUse): void {
+    if (!this.contexts.has(context.uffd)) return;
+    context.prefetch = new Prefetch(ranges);
+    context.prefetchEarly = early;
+    if (this.hooks.readAhead !== undefined) context.readAhead = new ReadAheadPlan(context, ranges);
   }
 
   /** All contexts of the session are known and its tasks run: drain, and end what has nothing missing. */
@@ -133,6 +161,7 @@ export class Pager implements PolicyActions {
     const session = this.session(sessionId);
     session.complete = true;
     if (session.state === "serving") session.state = "draining";
+    session.recordingsBegan(this.waiter.nowUs());
     for (const context of [...session.contexts]) this.finishIfDone(context);
     this.settle(session);
   }
@@ -228,6 +257,7 @@ export class Pager implements PolicyActions {
     session.forks++;
     const child = new Context(session, uffd, parent.space.fork(), sources, imagePid, 0, -1, true);
     child.state = parent.state;
+    this.record(child, parent.recording);
     session.contexts.add(child);
     this.contexts.set(uffd, child);
     this.waiter.add(uffd);
@@ -271,6 +301,7 @@ export class Pager implements PolicyActions {
 
   private answered(context: Context, page: number, sinceUs: number, threadId: number): void {
     const nowUs = this.waiter.nowUs();
+    context.recording?.faulted(nowUs);
     context.session.latency.record(nowUs - sinceUs);
     this.latency.record(nowUs - sinceUs);
     this.lastFaultUs = nowUs;
@@ -335,8 +366,19 @@ export class Pager implements PolicyActions {
   private backgroundAtUs(context: Context): number {
     if (context.state !== "served") return Number.POSITIVE_INFINITY;
     const earliest = Math.max(context.drainAfterUs, this.lingerUs);
-    if (context.surroundings.length > 0) return earliest;
-    return this.drains(context) ? Math.max(earliest, this.drainReadyUs) : Number.POSITIVE_INFINITY;
+    if (context.surroundings.length > 0 || this.prefetches(context)) return earliest;
+    return this.drains(context) ? Math.max(earliest, this.drainAtUs(context)) : Number.POSITIVE_INFINITY;
+  }
+
+  /** When the pace, and a recording, allow the next step of the drain. */
+  private drainAtUs(context: Context): number {
+    return context.recording === undefined
+      ? this.drainReadyUs
+      : Math.max(this.drainReadyUs, context.recording.drainAfterUs);
+  }
+
+  private prefetches(context: Context): boolean {
+    return context.prefetch !== undefined && (context.prefetchEarly || context.session.complete);
   }
 
   private drains(context: Context): boolean {
@@ -356,13 +398,36 @@ export class Pager implements PolicyActions {
 
   private hasBackground(context: Context, nowUs: number): boolean {
     if (context.state !== "served" || nowUs < context.drainAfterUs) return false;
-    return context.surroundings.length > 0 || (this.drains(context) && nowUs >= this.drainReadyUs);
+    if (context.surroundings.length > 0 || this.prefetches(context)) return true;
+    return this.drains(context) && nowUs >= this.drainAtUs(context);
+  }
+
+  /** One step of the recorded working set, which goes before everything else in the background. */
+  private prefetchStep(context: Context, prefetch: Prefetch, most: number, nowUs: number): void {
+    const { session, readAhead } = context;
+    if (readAhead !== undefined && this.hooks.readAhead !== undefined) {
+      readAhead.step(this.hooks.readAhead);
+      if (readAhead.done) context.readAhead = undefined;
+    }
+    session.prefetching = true;
+    const { pageCount, stop } = prefetch.step(context, most);
+    session.prefetching = false;
+    this.payDrain(pageCount, nowUs);
+    this.hooks.trace?.(nowUs, context, "prefetch", 0, pageCount, 0);
+    if (prefetch.done) context.prefetch = undefined;
+    if (stop === "changing") context.drainAfterUs = nowUs + DEFER_FIRST_US * 2;
+    else if (stop === "exited") this.end(context, "exited");
   }
 
   private backgroundStep(context: Context, nowUs: number): void {
     const { session } = context;
     const most = nowUs - this.lastFaultUs < DRAIN_BUSY_US ? DRAIN_STEP_PAGES_BUSY : DRAIN_STEP_PAGES;
-    const drains = this.drains(context) && nowUs >= this.drainReadyUs;
+    if (context.prefetch !== undefined && this.prefetches(context)) {
+      this.prefetchStep(context, context.prefetch, most, nowUs);
+      this.finishIfDone(context);
+      return;
+    }
+    const drains = this.drains(context) && nowUs >= this.drainAtUs(context);
     // What surrounds a fault counts as on demand only where nothing else would bring it.
     session.draining = drains;
     try {
@@ -476,6 +541,8 @@ export class Pager implements PolicyActions {
     const { session } = context;
     session.contexts.delete(context);
     session.ended.push(reportContext(context));
+    const { recording } = context;
+    if (recording !== undefined && --recording.users === 0) this.hooks.recorded?.(recording);
     this.settle(session);
   }
 

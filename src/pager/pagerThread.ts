@@ -29,7 +29,11 @@ export type Reply =
   | { readonly kind: "ready"; readonly control: number }
   | { readonly kind: "answer"; readonly id: number; readonly report?: PagerReport | undefined }
   | { readonly kind: "failed"; readonly id: number; readonly error: ErrorData }
-  | { readonly kind: "sessionDone"; readonly report: SessionReport };
+  | { readonly kind: "sessionDone"; readonly report: SessionReport }
+  /** The pages that a task touched, in order of first touch. */
+  | { readonly kind: "recorded"; readonly imagesDir: string; readonly imagePid: number; readonly pages: Float64Array }
+  /** Something that is not as it should be and does no harm, in one line. */
+  | { readonly kind: "warning"; readonly line: string };
 
 interface SessionListener {
   resolve(report: SessionReport): void;
@@ -56,7 +60,10 @@ export class PagerThread {
   private readonly listeners = new Map<number, SessionListener>();
   private readonly gone: Promise<void>;
 
-  private constructor(private readonly worker: Worker) {
+  private constructor(
+    private readonly worker: Worker,
+    private readonly warn: (line: string) => void,
+  ) {
     this.gone = new Promise((done) => {
       worker.once("exit", () => {
         this.ended = true;
@@ -67,8 +74,11 @@ export class PagerThread {
     worker.on("message", (reply: Reply) => this.receive(reply));
   }
 
-  /** Starts the thread; resolves when it waits for work. */
-  static async start(options: Partial<PagerOptions> = {}): Promise<PagerThread> {
+  /** Starts the thread; resolves when it waits for work. `warn` is told what does no harm: a hint that is damaged. */
+  static async start(
+    options: Partial<PagerOptions> = {},
+    warn: (line: string) => void = () => undefined,
+  ): Promise<PagerThread> {
     // V8 begins with a nursery of 1 MiB, whose collections would come every few hundred faults and take a millisecond.
     setFlagsFromString("--min-semi-space-size=8");
     // A thread that is ended while V8 compiles for it in the background aborts the process (Node 20: the isolate is taken
@@ -76,7 +86,7 @@ export class PagerThread {
     setFlagsFromString("--no-concurrent-recompilation");
     const worker = new Worker(pagerEntry(), { workerData: { ...defaultPagerOptions, ...options } });
     return new Promise((resolve, reject) => {
-      const thread = new PagerThread(worker);
+      const thread = new PagerThread(worker, warn);
       worker.once("message", () => setFlagsFromString("--concurrent-recompilation"));
       worker.once("error", (error: Error) => {
         thread.failAll(error);
@@ -153,12 +163,31 @@ export class PagerThread {
       this.listeners.delete(reply.report.sessionId);
       return;
     }
+    if (reply.kind === "warning") {
+      this.warn(reply.line);
+      return;
+    }
+    if (reply.kind === "recorded") {
+      this.save(reply.imagesDir, reply.imagePid, reply.pages);
+      return;
+    }
     const id = reply.kind === "ready" ? 0 : reply.id;
     const waiting = this.waiting.get(id);
     this.waiting.delete(id);
     if (reply.kind === "ready") this.control = reply.control;
     if (reply.kind === "failed") waiting?.reject(revive(reply.error));
     else waiting?.resolve(reply.kind === "answer" ? reply.report : undefined);
+  }
+
+  /** Written here and not in the pager's thread, where a slow disk would keep faults waiting. */
+  private save(imagesDir: string, imagePid: number, pages: Float64Array): void {
+    const { recordWorkingSet } = require("../images/workingSet") as typeof import("../images/workingSet");
+    try {
+      recordWorkingSet(imagesDir, imagePid, pages);
+    } catch (error) {
+      if (!(error instanceof FaultlineError)) throw error;
+      this.warn(`the working set of task ${imagePid} was not written: ${error.line()}`);
+    }
   }
 
   private failAll(error: Error): void {

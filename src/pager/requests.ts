@@ -31,6 +31,10 @@ export interface SourceName {
 export interface SessionRequest {
   readonly sessionId: number;
   readonly imagesDir: string;
+  /** Note which pages are touched, and merge them into the directory's working sets. Then none is used. */
+  readonly record?: boolean | undefined;
+  /** Install the working sets that the directory has, ahead of the touches. Default: yes. */
+  readonly workingSet?: boolean | undefined;
 }
 
 /** One address space to serve. The pager owns the descriptors from now on. */
@@ -51,6 +55,11 @@ export interface ContextRequest {
   readonly layout?: Float64Array | undefined;
   /** Default: the task's own memory only. */
   readonly sources?: readonly SourceName[] | undefined;
+  /**
+   * Everything is mapped and registered already: the working set may be installed before the task runs. (CRIU hands its
+   * userfaultfd over earlier than that.)
+   */
+  readonly registered?: boolean | undefined;
 }
 
 /** Latencies of answered faults, from the read of the message to the wake, microseconds. */
@@ -75,6 +84,8 @@ export interface PagerCounts {
   /** Pages with image bytes, installed because touched (with their neighbours), and in the background. */
   readonly faultedPages: number;
   readonly drainedPages: number;
+  /** Pages with image bytes of the recorded working set, installed ahead of the touches. */
+  readonly prefetchedPages: number;
   readonly zeroPages: number;
   readonly missingPages: number;
   readonly faults: number;

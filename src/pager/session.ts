@@ -3,6 +3,7 @@ import { BlockCodec } from "../images/block";
 import { PAGE_BYTES } from "../limits";
 import type { Context } from "./context";
 import { LatencyHistogram } from "./latency";
+import { Recording } from "./recording";
 import type { ContextReport, SessionReport } from "./requests";
 
 export class Session {
@@ -25,17 +26,38 @@ export class Session {
   lz4Bytes = 0;
   /** Image pages that were dropped because no registered VMA holds them any more, without an event that said so. */
   lostPages = 0;
-  /** Whether pages are being installed in the background now. */
+  /** Whether pages are being installed in the background now, and whether they are of a recorded working set. */
   draining = false;
+  prefetching = false;
+  prefetchedPages = 0;
+  /** What the tasks touch, by image pid, where it is recorded. */
+  private readonly recordings: Map<number, Recording> | undefined;
 
   constructor(
     readonly sessionId: number,
     readonly imagesDir: string,
     readonly startUs: number,
-  ) {}
+    record = false,
+  ) {
+    this.recordings = record ? new Map() : undefined;
+  }
+
+  /** Where the touches of a task go, or undefined where they are not recorded. */
+  recording(imagePid: number): Recording | undefined {
+    if (this.recordings === undefined) return undefined;
+    const recording = this.recordings.get(imagePid) ?? new Recording(this.imagesDir, imagePid);
+    this.recordings.set(imagePid, recording);
+    return recording;
+  }
+
+  /** The tasks run: from now on recordings put the drain off. */
+  recordingsBegan(nowUs: number): void {
+    for (const recording of this.recordings?.values() ?? []) recording.began(nowUs);
+  }
 
   countInstalled(pageCount: number, codec: BlockCodec): void {
-    if (this.draining) this.drainedPages += pageCount;
+    if (this.prefetching) this.prefetchedPages += pageCount;
+    else if (this.draining) this.drainedPages += pageCount;
     else this.faultedPages += pageCount;
     if (codec === BlockCodec.Lz4) this.lz4Bytes += pageCount * PAGE_BYTES;
     else if (codec === BlockCodec.Raw) this.rawBytes += pageCount * PAGE_BYTES;
@@ -54,13 +76,14 @@ export class Session {
   report(nowUs: number): SessionReport {
     const live = [...this.contexts].map(reportContext);
     const { sessionId, imagesDir, state, faultedPages, drainedPages, zeroPages, faults, deferredFaults } = this;
-    const { layoutEvents, forks, rawBytes, lz4Bytes, lostPages } = this;
+    const { layoutEvents, forks, rawBytes, lz4Bytes, lostPages, prefetchedPages } = this;
     return {
       sessionId,
       imagesDir,
       state,
       faultedPages,
       drainedPages,
+      prefetchedPages,
       zeroPages,
       missingPages: this.missingPages,
       faults,

@@ -3,11 +3,13 @@
 import { setPriority } from "node:os";
 import { parentPort, receiveMessageOnPort, workerData } from "node:worker_threads";
 import { FaultlineError } from "../errors";
+import { readWorkingSet } from "../images/workingSet";
 import { PAGER_NICE } from "../limits";
 import { native } from "../native";
 import { Space } from "../space/space";
 import { KernelUffd } from "../uffd/kernelUffd";
 import { KernelWaiter } from "../uffd/kernelWaiter";
+import type { Context } from "./context";
 import { openSource } from "./imageSource";
 import { OpenImages } from "./openImages";
 import { Pager, type PagerHooks } from "./pager";
@@ -23,6 +25,8 @@ const waiter = new KernelWaiter(options.spinUs);
 const trace = options.traceFile === undefined ? undefined : new Trace(options.traceFile, waiter.nowUs());
 const watchdog = options.watchdogSocket === undefined ? undefined : new WatchdogLink(options.watchdogSocket);
 const images = new OpenImages();
+/** Sessions whose tasks get their recorded working sets. */
+const useWorkingSets = new Set<number>();
 
 function send(reply: Reply): void {
   port.postMessage(reply);
@@ -35,7 +39,15 @@ function hooks(): PagerHooks {
     sessionDone(report) {
       images.closeSession(report.sessionId);
       trace?.flush();
+      useWorkingSets.delete(report.sessionId);
       send({ kind: "sessionDone", report });
+    },
+    recorded(recording) {
+      const { imagesDir, imagePid } = recording;
+      send({ kind: "recorded", imagesDir, imagePid, pages: recording.result() });
+    },
+    readAhead(fd, offset, bytes) {
+      native.readAhead(fd, offset, bytes);
     },
   };
   if (trace === undefined) return done;
@@ -54,10 +66,27 @@ function addContext(request: ContextRequest): void {
     const sources = names.map((name) => openSource(directory, name));
     const space = Space.from(request.layout ?? images.layout(sessionId, imagePid));
     const uffd = KernelUffd.adopt(request.uffd);
-    pager.addContext(sessionId, { uffd, space, sources, imagePid, pid, pidfd });
+    const context = pager.addContext(sessionId, { uffd, space, sources, imagePid, pid, pidfd });
+    if (useWorkingSets.has(sessionId)) useWorkingSet(context, directory.path, request.registered === true);
   } catch (error) {
     refuse(request);
     throw error;
+  }
+}
+
+/** A working set that cannot be read is only worth a warning. */
+function useWorkingSet(context: Context, imagesDir: string, early: boolean): void {
+  try {
+    const set = readWorkingSet(imagesDir, context.imagePid);
+    if (set === undefined) return;
+    const ranges = new Float64Array(set.ranges.length * 2);
+    set.ranges.forEach(({ firstPage, pageCount }, i) => {
+      ranges.set([firstPage, pageCount], i * 2);
+    });
+    pager.useWorkingSet(context, { ranges, early });
+  } catch (error) {
+    if (!(error instanceof FaultlineError)) throw error;
+    send({ kind: "warning", line: `the working set is not used: ${error.line()}` });
   }
 }
 
@@ -75,9 +104,10 @@ function execute(command: Command): boolean {
   const { id } = command;
   switch (command.kind) {
     case "openSession": {
-      const { sessionId, imagesDir } = command.request;
+      const { sessionId, imagesDir, record, workingSet } = command.request;
       // The session first: where the directory cannot be opened, closeSession still has something to end.
-      pager.openSession(sessionId, imagesDir);
+      pager.openSession(sessionId, imagesDir, record);
+      if (record !== true && workingSet !== false) useWorkingSets.add(sessionId);
       images.openSession(sessionId, imagesDir);
       break;
     }

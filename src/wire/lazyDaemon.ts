@@ -15,6 +15,12 @@ export interface LazyDaemonOptions {
   readonly keep: boolean;
   /** Longest wait for a peer, milliseconds; Infinity: for ever. */
   readonly timeoutMs: number;
+  /** Note which pages each restore touches, for the next one's working set. */
+  readonly record?: boolean | undefined;
+  /** Install recorded working sets ahead of the touches. Default: yes. */
+  readonly workingSet?: boolean | undefined;
+  /** Told of what does no harm, in one line: a working set that is damaged. */
+  readonly warn?: ((line: string) => void) | undefined;
   /** What happens, for a log. */
   readonly log?: ((line: string) => void) | undefined;
   readonly sessionEnded?: ((report: SessionReport) => void) | undefined;
@@ -43,7 +49,7 @@ export class LazyDaemon {
   /** Listens when it resolves. */
   static async start(options: LazyDaemonOptions): Promise<LazyDaemon> {
     const watchdog = Watchdog.start(options.pager.onError ?? "kill");
-    const thread = await PagerThread.start({ ...options.pager, watchdogSocket: watchdog.socket });
+    const thread = await PagerThread.start({ ...options.pager, watchdogSocket: watchdog.socket }, options.warn);
     try {
       await thread.prepare(options.imagesDir);
       let daemon: LazyDaemon | undefined;
@@ -104,11 +110,12 @@ export class LazyDaemon {
 
   private restore(peerPid: number): LazyRestore {
     const { thread, options } = this;
+    const { imagesDir, record, workingSet } = options;
     const watchdog = this.watchdog.link();
     const sessionId = this.nextSession++;
     const log = (line: string): void => options.log?.(`session ${sessionId}: ${line}`);
     let failure: FaultlineError | undefined;
-    const opened = thread.openSession({ sessionId, imagesDir: options.imagesDir });
+    const opened = thread.openSession({ sessionId, imagesDir, record, workingSet });
     opened.catch(() => undefined); // reported by the first task that waits for it
     log(`a restore connected${peerPid > 0 ? ` (pid ${peerPid})` : ""}`);
     this.watch(sessionId);

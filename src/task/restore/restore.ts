@@ -23,9 +23,15 @@ export interface RestoreOptions {
   /** Established TCP connections are kept, or closed. */
   readonly tcpEstablished?: boolean | undefined;
   readonly tcpClose?: boolean | undefined;
+  /** Notes which pages are touched, for the working set of the next restore (docs/working-set.md). */
+  readonly record?: boolean | undefined;
+  /** Installs the recorded working sets ahead of the touches. Default: yes. */
+  readonly workingSet?: boolean | undefined;
   readonly onProgress?: ((progress: RestoreProgress) => void) | undefined;
   /** Until the tree runs: ends everything made so far, with ABORTED. Afterwards it does nothing. */
   readonly signal?: AbortSignal | undefined;
+  /** Told of what does no harm, in one line: a working set that is damaged. A Restorer has its own. */
+  readonly onWarning?: ((line: string) => void) | undefined;
 }
 
 export type RestoreProgress =
@@ -66,12 +72,15 @@ const progressIntervalMs = 200;
 /** A resident restorer: one pager thread and one watchdog for any number of restores, one after the other or at once. */
 export class Restorer {
   readonly #options: Partial<PagerOptions>;
+  readonly #warn: ((line: string) => void) | undefined;
   #watchdog: Watchdog | undefined;
   #pager: Promise<PagerThread> | undefined;
   #nextSession = 1;
 
-  constructor(options: Partial<PagerOptions> = {}) {
+  /** `warn` is told what does no harm, in one line: a working set that is damaged. */
+  constructor(options: Partial<PagerOptions> = {}, warn?: (line: string) => void) {
     this.#options = options;
+    this.#warn = warn;
   }
 
   /** Starts pager and watchdog and returns at once; without it the first lazy restore does it. */
@@ -83,7 +92,7 @@ export class Restorer {
   #startPager(): Promise<PagerThread> {
     if (this.#pager === undefined) {
       this.#watchdog = Watchdog.start(this.#options.onError ?? "kill");
-      this.#pager = PagerThread.start({ ...this.#options, watchdogSocket: this.#watchdog.socket });
+      this.#pager = PagerThread.start({ ...this.#options, watchdogSocket: this.#watchdog.socket }, this.#warn);
       // Whoever asks for it first gets the error.
       this.#pager.catch(() => undefined);
     }
@@ -134,7 +143,7 @@ export class Restorer {
     try {
       throwIfAborted(options.signal);
       build.begin();
-      if (pager !== undefined) serving = this.#serve(pager, build, sessionId, options.imagesDir);
+      if (pager !== undefined) serving = this.#serve(pager, build, sessionId, options);
       build.complete();
       options.onProgress?.({ phase: "built", ...counts(build) });
       throwIfAborted(options.signal);
@@ -164,14 +173,17 @@ export class Restorer {
   }
 
   /** The watchdog first, then the pager: from the first answered fault on, somebody else holds the context too. */
-  async #serve(pager: PagerThread, build: Build, sessionId: number, imagesDir: string): Promise<void> {
+  async #serve(pager: PagerThread, build: Build, sessionId: number, options: RestoreOptions): Promise<void> {
+    const { imagesDir, record, workingSet } = options;
     const link = this.#watchdog?.link();
     build.handedOver = true;
-    const asked = [pager.openSession({ sessionId, imagesDir })];
+    const asked = [pager.openSession({ sessionId, imagesDir, record, workingSet })];
     for (const { task, uffd, layout } of build.lazyTasks) {
       link?.add(uffd.id, uffd.id, task.pid);
       const pidfd = checked(native.pidfdOpen(task.pid), "pidfd_open", "the task is gone", { pid: task.pid });
-      asked.push(pager.addContext({ sessionId, uffd: uffd.id, imagePid: task.pid, pid: task.pid, pidfd, ...layout }));
+      const { pid } = task;
+      const request = { sessionId, uffd: uffd.id, imagePid: pid, pid, pidfd, registered: true, ...layout };
+      asked.push(pager.addContext(request));
     }
     await Promise.all(asked);
   }
@@ -271,7 +283,7 @@ function reportPages(
  * the tree runs. Throws FaultlineErrors; after one, no process of the tree is left.
  */
 export async function restore(options: RestoreOptions & Partial<PagerOptions>): Promise<RestoreResult> {
-  const restorer = new Restorer(pagerOptions(options));
+  const restorer = new Restorer(pagerOptions(options), options.onWarning);
   try {
     const result = await restorer.restore(options);
     const pages = result.pages.finally(() => restorer.close());
