@@ -37,8 +37,9 @@ function totals(report: PagerReport): Totals {
   let faulted = 0;
   for (const session of report.sessions) {
     if (session.state === "done" || session.state === "failed") continue;
-    served += session.faultedPages + session.drainedPages;
-    total += session.faultedPages + session.drainedPages + session.missingPages;
+    const here = session.faultedPages + session.drainedPages + session.prefetchedPages;
+    served += here;
+    total += here + session.missingPages;
     faulted += session.faultedPages;
   }
   return { served, total, faulted };

@@ -9,13 +9,14 @@ function mebibytes(pages: number): string {
 
 /** One line about a session that has ended. */
 export function sessionLine(report: SessionReport): string {
-  const { faultedPages, drainedPages, zeroPages, missingPages, faults, latency } = report;
+  const { faultedPages, drainedPages, prefetchedPages, zeroPages, missingPages, faults, latency } = report;
   const seconds = (report.elapsedUs / 1e6).toFixed(2);
   const parts = [
     `session ${report.sessionId} ${report.state} after ${seconds} s`,
     `${mebibytes(faultedPages)} on demand, ${mebibytes(drainedPages)} in the background, ${zeroPages} zero pages`,
     `${faults} faults, p50 ${latency.p50Us} µs, p99 ${latency.p99Us} µs`,
   ];
+  if (prefetchedPages > 0) parts.push(`${mebibytes(prefetchedPages)} of the working set`);
   if (missingPages > 0) parts.push(`${mebibytes(missingPages)} of tasks that have ended were not needed`);
   if (report.lostPages > 0) parts.push(`${report.lostPages} pages had no mapping to go to`);
   if (report.error !== undefined) parts.push(report.error);

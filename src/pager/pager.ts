@@ -402,7 +402,7 @@ export class Pager implements PolicyActions {
     return this.drains(context) && nowUs >= this.drainAtUs(context);
   }
 
-  /** One step of the recorded working set, which goes before everything else in the background. */
+  /** One step of the recorded working set: after what surrounds recent faults, before the drain. */
   private prefetchStep(context: Context, prefetch: Prefetch, most: number, nowUs: number): void {
     const { session, readAhead } = context;
     if (readAhead !== undefined && this.hooks.readAhead !== undefined) {
@@ -422,12 +422,13 @@ export class Pager implements PolicyActions {
   private backgroundStep(context: Context, nowUs: number): void {
     const { session } = context;
     const most = nowUs - this.lastFaultUs < DRAIN_BUSY_US ? DRAIN_STEP_PAGES_BUSY : DRAIN_STEP_PAGES;
-    if (context.prefetch !== undefined && this.prefetches(context)) {
-      this.prefetchStep(context, context.prefetch, most, nowUs);
+    const prefetch = this.prefetches(context) ? context.prefetch : undefined;
+    if (prefetch !== undefined && context.surroundings.length === 0) {
+      this.prefetchStep(context, prefetch, most, nowUs);
       this.finishIfDone(context);
       return;
     }
-    const drains = this.drains(context) && nowUs >= this.drainAtUs(context);
+    const drains = prefetch === undefined && this.drains(context) && nowUs >= this.drainAtUs(context);
     // What surrounds a fault counts as on demand only where nothing else would bring it.
     session.draining = drains;
     try {

@@ -11,6 +11,7 @@ const counters: readonly (readonly [name: string, help: string, value: (counts: 
   ["deferred_faults_total", "Faults that met a changing layout", (counts) => counts.deferredFaults],
   ["faulted_pages_total", "Pages installed because touched, with their neighbours", (counts) => counts.faultedPages],
   ["drained_pages_total", "Pages installed in the background", (counts) => counts.drainedPages],
+  ["prefetched_pages_total", "Pages installed as the recorded working set", (counts) => counts.prefetchedPages],
   ["zero_pages_total", "Zero pages installed", (counts) => counts.zeroPages],
   ["layout_events_total", "fork, mremap, madvise and munmap events", (counts) => counts.layoutEvents],
   ["forks_total", "fork events", (counts) => counts.forks],

@@ -273,7 +273,8 @@ function reportPages(
     const { sessions } = await pager.report();
     const session = sessions.find((candidate) => candidate.sessionId === sessionId);
     if (session === undefined) return;
-    totalPages = Math.max(totalPages, session.missingPages + session.faultedPages + session.drainedPages);
+    const here = session.faultedPages + session.drainedPages + session.prefetchedPages;
+    totalPages = Math.max(totalPages, session.missingPages + here);
     onProgress({ phase: "pages", missingPages: session.missingPages, totalPages });
   }, progressIntervalMs);
 }
