@@ -1,12 +1,17 @@
 // Programs dumped by CRIU and restored by Faultline, lazily and eagerly; each checks itself afterwards.
 // Failures of a restore are in restoreFailures.test.ts, the plans in restorePlan.test.ts.
 import assert from "node:assert/strict";
-import { readdirSync } from "node:fs";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { readdirSync, readFileSync } from "node:fs";
 import { test } from "node:test";
 import { Restorer } from "../../src/task/restore/restore";
 import { criuDump } from "../support/criu";
 import { type Program, withProgram } from "../support/program";
 import { TempDir, withTempDir } from "../support/tempdir";
+
+/** For each test, milliseconds: a restore that hangs fails here, and not when the whole run is given up. */
+const limit = { timeout: 120_000 };
 
 const lazyPrograms = [
   "altstack",
@@ -62,7 +67,7 @@ for (const [mode, programs] of [
   ["eagerly", eagerPrograms],
 ] as const) {
   for (const name of programs) {
-    test(`${name}: dumped by CRIU, restored ${mode}, finds everything as it was`, async () => {
+    test(`${name}: dumped by CRIU, restored ${mode}, finds everything as it was`, limit, async () => {
       const restorer = new Restorer();
       try {
         await withProgram(name, async (program) => {
@@ -84,7 +89,7 @@ for (const [mode, programs] of [
   }
 }
 
-test("a resident process restores 100 times without a leak of descriptors or processes", async () => {
+test("a resident process restores 100 times without a leak of descriptors or processes", limit, async () => {
   const images = new TempDir("loop");
   const restorer = new Restorer();
   try {
@@ -106,5 +111,51 @@ test("a resident process restores 100 times without a leak of descriptors or pro
   } finally {
     await restorer.close();
     images[Symbol.dispose]();
+  }
+});
+
+/** As ps(1) in a loop: the kernel reads the pages of the arguments and of the environment for it. */
+const watcher = `
+  const { readFileSync } = require("node:fs");
+  process.stdin.resume().on("end", () => process.exit());
+  const look = () => {
+    for (let i = 0; i < 2000; i++) {
+      for (const name of ["cmdline", "environ"]) {
+        try { readFileSync("/proc/" + process.argv[1] + "/" + name); } catch {}
+      }
+    }
+    setImmediate(look);
+  };
+  look();
+`;
+
+test("a process whose arguments are looked at while it is made still finds its stack as it was", limit, async () => {
+  const restorer = new Restorer();
+  try {
+    await withProgram("pipes", async (program) => {
+      await withTempDir("restore", async (images) => {
+        const read = (name: string): string => readFileSync(`/proc/${program.pid}/${name}`, "latin1");
+        const before = [read("cmdline"), read("environ")];
+        await dumpWithCriu(program, images);
+        const looking = spawn(process.execPath, ["-e", watcher, String(program.pid)], {
+          stdio: ["pipe", "ignore", "inherit"],
+        });
+        try {
+          for (let round = 0; round < 10; round++) {
+            const result = await restorer.restore({ imagesDir: images.path });
+            await result.pages;
+            assert.deepEqual([read("cmdline"), read("environ")], before);
+            process.kill(program.pid, "SIGKILL");
+            await result.waitExit();
+          }
+        } finally {
+          const ended = once(looking, "exit");
+          looking.stdin.end();
+          await ended;
+        }
+      });
+    });
+  } finally {
+    await restorer.close();
   }
 });

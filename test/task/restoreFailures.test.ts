@@ -16,6 +16,8 @@ import { type Program, withProgram } from "../support/program";
 import { type TempDir, withTempDir } from "../support/tempdir";
 import { waitFor } from "../support/wait";
 
+/** For each test, milliseconds: a restore that hangs fails here, and not when the whole run is given up. */
+const limit = { timeout: 120_000 };
 const commandLine = join(__dirname, "..", "..", "..", "bin", "faultline");
 
 /** A program dumped and gone, its images in `dir`. */
@@ -38,7 +40,7 @@ function isError(code: string, ...words: string[]): (error: unknown) => boolean 
   };
 }
 
-test("a pid that is taken is named, and nothing is made", async () => {
+test("a pid that is taken is named, and nothing is made", limit, async () => {
   await withDump("tree", async (program, dir) => {
     const restorer = new Restorer();
     const other = program.tree().at(-1)!.pid;
@@ -54,7 +56,7 @@ test("a pid that is taken is named, and nothing is made", async () => {
   });
 });
 
-test("every way of cutting an image short ends in a typed error and no process", async () => {
+test("every way of cutting an image short ends in a typed error and no process", limit, async () => {
   await withDump("heap", async (program, dir) => {
     const names = readdirSync(dir.path).filter((name) => /^(core|mm|files|pagemap|pstree|fdinfo|pages)/.test(name));
     assert.ok(names.length >= 7);
@@ -72,7 +74,7 @@ test("every way of cutting an image short ends in a typed error and no process",
   });
 });
 
-test("what the image holds and cannot be restored is named before anything is made", async () => {
+test("what the image holds and cannot be restored is named before anything is made", limit, async () => {
   await withDump("heap", async (program, dir) => {
     const name = `mm-${program.pid}.img`;
     const mm = ImageDirectory.open(dir.path).mm(program.pid);
@@ -84,7 +86,7 @@ test("what the image holds and cannot be restored is named before anything is ma
   });
 });
 
-test("a mapped file that changed since the dump is refused, unless forced", async () => {
+test("a mapped file that changed since the dump is refused, unless forced", limit, async () => {
   await withDump("file_mapping_private", async (program, dir) => {
     const mapped = "data";
     appendFileSync(program.scratch.join(mapped), "x");
@@ -93,7 +95,7 @@ test("a mapped file that changed since the dump is refused, unless forced", asyn
   });
 });
 
-test("an aborted restore ends what it made", async () => {
+test("an aborted restore ends what it made", limit, async () => {
   await withDump("heap", async (program, dir) => {
     const abort = new AbortController();
     const onProgress = (progress: { phase: string }): void => {
@@ -104,7 +106,7 @@ test("an aborted restore ends what it made", async () => {
   });
 });
 
-test("without the privilege to choose a pid the error says which one is needed", async () => {
+test("without the privilege to choose a pid the error says which one is needed", limit, async () => {
   await withDump("heap", async (program, dir) => {
     const drop = "--drop=cap_sys_admin,cap_checkpoint_restore";
     const { status, output } = await runCommand("capsh", [drop, "--", "-c", `${commandLine} restore -D ${dir.path}`]);
@@ -130,7 +132,7 @@ async function startForeground(dir: TempDir, ...options: string[]): Promise<{ pi
   return { pid: child.pid as number, exit };
 }
 
-test("when the pager is killed with pages missing, the tree is ended and never reads zeros", async () => {
+test("when the pager is killed with pages missing, the tree is ended and never reads zeros", limit, async () => {
   await withDump("heap", async (program, dir) => {
     const pager = await startForeground(dir, "--stay-lazy");
     process.kill(pager.pid, "SIGKILL");
@@ -143,7 +145,7 @@ test("when the pager is killed with pages missing, the tree is ended and never r
   });
 });
 
-test("with --on-error wait a killed pager leaves the program parked, not with zeros", async () => {
+test("with --on-error wait a killed pager leaves the program parked, not with zeros", limit, async () => {
   await withDump("heap", async (program, dir) => {
     const pager = await startForeground(dir, "--stay-lazy", "--on-error", "wait");
     process.kill(pager.pid, "SIGKILL");
@@ -154,7 +156,7 @@ test("with --on-error wait a killed pager leaves the program parked, not with ze
   });
 });
 
-test("signals to a restore in the foreground go on to the program, whose end is its exit code", async () => {
+test("signals to a restore in the foreground go on to the program, whose end is its exit code", limit, async () => {
   await withDump("heap", async (program, dir) => {
     const foreground = await startForeground(dir);
     process.kill(foreground.pid, "SIGINT");
@@ -163,7 +165,7 @@ test("signals to a restore in the foreground go on to the program, whose end is 
   });
 });
 
-test("a file in the way of a pid file or an image directory that is none is told plainly", async () => {
+test("a file in the way of a pid file or an image directory that is none is told plainly", limit, async () => {
   await withTempDir("empty", async (dir) => {
     await assert.rejects(restore({ imagesDir: dir.path }), isError("IMAGE_MISSING", "inventory.img"));
     writeFileSync(dir.join("inventory.img"), "nonsense");

@@ -143,16 +143,25 @@ export class Restorer {
     try {
       throwIfAborted(options.signal);
       build.begin();
-      if (pager !== undefined) serving = this.#serve(pager, build, sessionId, options);
+      if (pager !== undefined) {
+        serving = this.#serve(pager, build, sessionId, options);
+        serving.catch(() => undefined);
+      }
       build.complete();
       options.onProgress?.({ phase: "built", ...counts(build) });
+      // Where the pager cannot serve, nothing may run: it would wait for ever.
+      await serving;
       throwIfAborted(options.signal);
       rootPidfd = build.letGo();
     } catch (error) {
       build.end();
-      await serving.catch(() => undefined);
+      // A pager that cannot serve a task kills it: its reason comes before "the task is gone".
+      const cause = await serving.then(
+        () => error,
+        (refused: unknown) => refused,
+      );
       await pager?.closeSession(sessionId, "the restore failed").catch(() => undefined);
-      throw error;
+      throw cause;
     } finally {
       images.close();
     }
@@ -160,7 +169,6 @@ export class Restorer {
     const exit = watchExit(rootPid, rootPidfd);
     const runMs = performance.now();
     options.onProgress?.({ phase: "running", pid: rootPid });
-    await serving;
     return {
       pid: rootPid,
       pids: plan.tree.tasks.map((task) => task.pid),

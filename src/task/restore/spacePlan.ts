@@ -4,6 +4,7 @@
 // The order of KERNEL-NOTES' "mm" batch: everything but the agent is unmapped, then all mappings are made at once with
 // MAP_FIXED_NOREPLACE. Pages come from outside, so no protection is ever widened for the time of the restore.
 import type { MmEntry, VmaEntry } from "../../images/messages";
+import type { Batch } from "../batch";
 import { mapFlag, pageSize, prctlOperation, syscalls } from "../constants";
 import type { Range } from "./layout";
 import { agentBytes } from "./layout";
@@ -36,6 +37,8 @@ export const addressEnd = 0x7ffffffff000;
 const archMapVdso64 = 0x2003;
 const prSetMmMap = 14;
 const prSetMmMapBytes = 104;
+/** In place of a descriptor: the executable stays. */
+const noExecutable = -1;
 const madviseGuardInstall = 102;
 /** madvise(2) numbers that stay with a mapping; others in the image's bit set are refused. */
 const lastingAdvice = [2, 1, 10, 12, 14, 15, 16, 18];
@@ -195,9 +198,16 @@ export interface SpaceDescriptors {
   shared(id: number): number;
 }
 
-/** Unmaps everything but the agent at `hole`, so that the space is empty. */
+/**
+ * Unmaps everything but the agent at `hole`, so that the space is empty. The fields go first to where nothing is: whoever
+ * reads /proc/PID/cmdline has the kernel touch the pages between them, and a page of the program's that is touched before
+ * its range is registered with userfaultfd is a page of zeros for ever (UFFDIO_COPY finds it present).
+ */
 export function clearSpace(script: Script, hole: number): void {
-  const batch = script.room(2);
+  const batch = script.room(3, prSetMmMapBytes);
+  const nowhere = new BigUint64Array(11).fill(BigInt(hole));
+  nowhere[1] = BigInt(hole + 1); // the code must not be empty
+  placeFields(batch, nowhere, new BigUint64Array(), noExecutable);
   batch.call(syscalls.munmap, [0, hole]);
   batch.call(syscalls.munmap, [hole + agentBytes, addressEnd - hole - agentBytes]);
 }
@@ -236,11 +246,13 @@ export function makeMappings(script: Script, plan: SpacePlan, descriptors: Space
   }
 }
 
-/** Sets the mm's fields: heap, stack, arguments, auxiliary vector and the executable (prctl(2), PR_SET_MM_MAP). */
+/**
+ * Sets the mm's fields: heap, stack, arguments, auxiliary vector and the executable (prctl(2), PR_SET_MM_MAP). Only when
+ * the lazy ranges are registered: see clearSpace.
+ */
 export function setFields(script: Script, mm: MmEntry, executable: number): void {
   const auxv = new BigUint64Array(mm.mm_saved_auxv);
   const batch = script.room(2, prSetMmMapBytes + auxv.byteLength);
-  const fields = new DataView(new ArrayBuffer(prSetMmMapBytes));
   const words = [
     mm.mm_start_code,
     mm.mm_end_code,
@@ -254,6 +266,12 @@ export function setFields(script: Script, mm: MmEntry, executable: number): void
     mm.mm_env_start,
     mm.mm_env_end,
   ];
+  placeFields(batch, new BigUint64Array(words), auxv, executable);
+  if (mm.thp_disabled === true) batch.call(syscalls.prctl, [prctlOperation.setThpDisable, 1, 0, 0, 0]);
+}
+
+function placeFields(batch: Batch, words: BigUint64Array, auxv: BigUint64Array, executable: number): void {
+  const fields = new DataView(new ArrayBuffer(prSetMmMapBytes));
   words.forEach((word, index) => {
     fields.setBigUint64(index * 8, word, true);
   });
@@ -265,7 +283,6 @@ export function setFields(script: Script, mm: MmEntry, executable: number): void
   batch.call(syscalls.prctl, [prctlOperation.setMm, prSetMmMap, slot, prSetMmMapBytes, 0], {
     purpose: "setting the fields of the address space",
   });
-  if (mm.thp_disabled === true) batch.call(syscalls.prctl, [prctlOperation.setThpDisable, 1, 0, 0, 0]);
 }
 
 /** The whole spans to register with userfaultfd: every lazy mapping, joined where they touch. */

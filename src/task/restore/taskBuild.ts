@@ -52,27 +52,41 @@ export function buildSpace(
   const script = new Script();
   clearSpace(script, plan.hole);
   makeMappings(script, space, plan.files);
-  setFields(script, space.mm, plan.files.file(space.mm.exe_file_id));
   host.run(script);
   const index = images.pageIndex(task.pid);
   const own = space.mappings.filter((mapping) => mapping.kind === "private" || mapping.kind === "file-private");
   const wanted = eager ? own : own.filter((mapping) => !mapping.lazy);
   count.eagerPages += writePages(task.pid, index, wanted);
   lockMappings(host, space);
-  if (eager || lazySpans(space).length === 0) return undefined;
+  const uffd = eager || lazySpans(space).length === 0 ? undefined : registerSpans(build, task, images);
+  try {
+    const fields = new Script();
+    setFields(fields, space.mm, plan.files.file(space.mm.exe_file_id));
+    host.run(fields);
+  } catch (error) {
+    uffd?.close();
+    throw error;
+  }
+  if (uffd === undefined) return undefined;
   const missingPages = countPages(
     index,
     own.filter((mapping) => mapping.lazy),
   );
+  return { task, uffd, layout: lazyLayout(task.pid, space, images), missingPages };
+}
+
+function registerSpans(build: TreeBuild, task: TaskImage, images: ImageDirectory): KernelUffd {
+  const { plan } = build;
+  const space = plan.spaces.get(task.pid) as SpacePlan;
   const uffd = openUffd(build, task.pid);
   try {
     for (const span of lazySpans(space)) uffd.register(span.start / pageSize, (span.end - span.start) / pageSize);
     prefetchRseq(uffd, task, space, images, plan.tree);
+    return uffd;
   } catch (error) {
     uffd.close();
     throw error;
   }
-  return { task, uffd, layout: lazyLayout(task.pid, space, images), missingPages };
 }
 
 function lockMappings(host: AgentHost, space: SpacePlan): void {
