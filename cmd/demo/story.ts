@@ -152,14 +152,17 @@ function checkLines(check: DemoFacts["check"], style: Style): string[] {
   ];
 }
 
-function closing({ images }: DemoFacts): string[] {
+function closing({ images, server }: DemoFacts): string[] {
   const folder = images ?? "/var/tmp/frozen";
   const commands: [string, string][] = [
     [`npx faultline inspect report ${folder} -o report.html`, "a page about it for the browser"],
     [`npx faultline verify ${folder}`, "check every byte of it"],
   ];
   if (images === undefined) commands.unshift([`npx faultline demo --keep ${folder}`, "keep the images, then"]);
-  else commands.push([`npx faultline restore -D ${folder} --tcp-close`, "bring it back again, until Ctrl-C"]);
+  else {
+    commands.push([`npx faultline restore -D ${folder} --tcp-close`, "bring it back again, until Ctrl-C; meanwhile"]);
+    commands.push([`curl http://127.0.0.1:${server.port}/document/1`, "ask it, from another terminal"]);
+  }
   commands.push(["npx faultline dump -t PID -D DIR", "freeze a program of your own"]);
   commands.push(["npx faultline restore -D DIR", "and bring it back"]);
   const width = Math.max(...commands.map(([command]) => command.length));

@@ -25,7 +25,8 @@ export interface LoadCounts {
 
 export type LoadCommand = "watch" | "counts" | "stop";
 
-const retryMs = 4;
+/** With eight clients about one attempt a millisecond: enough to see the first answer, little enough not to slow it. */
+const retryMs = 10;
 /** Three of four requests are for the first twentieth of the documents: real ones are not asked for evenly. */
 const popularShare = 0.05;
 const popularChance = 0.75;
