@@ -46,7 +46,7 @@ export function define(command: Command): void {
     .addOption(new Option("--compress <how>", "page files").choices(["lz4", "none"]).default("lz4"))
     .option("-j, --shell-job", "session and terminal belong to a shell outside of the tree")
     .option("--tcp-close", "restore TCP connections closed")
-    .option("--tcp-established", "accepted as CRIU's: connections are refused all the same")
+    .option("--tcp-established", "take TCP connections along; restore needs it too")
     .option("--link-remap", "accepted as CRIU's: a deleted file with another name is refused all the same")
     .option("-l, --file-locks", "take file locks along")
     .option("--ghost-limit <size>", "largest deleted file that is taken along", sizeArgument, 1024 * 1024)

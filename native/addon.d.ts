@@ -301,6 +301,10 @@ export interface Addon {
   pipePeek(fd: number, buffer: Uint8Array): number;
   /** One packet at the peek offset; facts = [descriptors, name length, flags]. Returns its full length. */
   packetPeek(fd: number, buffer: Uint8Array, fds: Int32Array, facts: Int32Array, name: Uint8Array): number;
+  /** recv(2) with MSG_PEEK, without waiting: the bytes got. */
+  streamPeek(fd: number, buffer: Uint8Array): number;
+  /** Attaches a socket filter that drops every packet. */
+  dropIncoming(fd: number): number;
   /** A netlink dump request and its whole answer; returns the answer's length. */
   netlinkDump(protocol: number, request: Uint8Array, answer: Uint8Array): number;
   /** open_by_handle_at(2) with O_PATH; `mount` is a descriptor of any file there. */

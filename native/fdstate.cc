@@ -3,6 +3,7 @@
 #include "addon.h"
 
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <linux/netlink.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -109,6 +110,19 @@ Napi::Value packetPeek(Info info) {
   return number(info.Env(), got);
 }
 
+// The bytes of a stream socket's queue, left in it: the receive queue, or in repair mode the one that was chosen.
+Napi::Value streamPeek(Info info) {
+  Bytes buffer = bytes(info[1]);
+  return number(info.Env(), result(recv(i32(info[0]), buffer.data, buffer.length, MSG_PEEK | MSG_DONTWAIT)));
+}
+
+// Attaches a filter that drops every packet before the socket sees it; SO_DETACH_FILTER takes it off.
+Napi::Value dropIncoming(Info info) {
+  sock_filter drop{BPF_RET | BPF_K, 0, 0, 0};
+  sock_fprog program{1, &drop};
+  return number(info.Env(), result(setsockopt(i32(info[0]), SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program)));
+}
+
 // Sends one netlink request of the given protocol and gathers the answer until NLMSG_DONE: its bytes, or -EOVERFLOW.
 Napi::Value netlinkDump(Info info) {
   Bytes request = bytes(info[1]), answer = bytes(info[2]);
@@ -189,6 +203,8 @@ void registerFdState(Napi::Env env, Napi::Object exports) {
   add("socketName", socketName);
   add("pipePeek", pipePeek);
   add("packetPeek", packetPeek);
+  add("streamPeek", streamPeek);
+  add("dropIncoming", dropIncoming);
   add("netlinkDump", netlinkDump);
   add("openByHandle", openByHandle);
   add("allocatePages", allocatePages);

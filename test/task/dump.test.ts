@@ -59,6 +59,26 @@ test("a program that is left running notices nothing, three times over", async (
   );
 });
 
+for (const name of ["tcp_loopback", "tcp_half_closed"]) {
+  test(`the connections of ${name} go on when it is left running, and after a dump that was given up`, async () => {
+    await withTempDir("dump", (images) =>
+      withProgram(name, async (program) => {
+        await dumpOf(program, images.join("kept"), { after: "run", tcpEstablished: true });
+        assert.ok(readdirSync(images.join("kept")).some((file) => file.startsWith("tcp-stream-")));
+        const abort = new AbortController();
+        const onProgress = (event: { phase: DumpPhase }) => {
+          if (event.phase === "write") abort.abort();
+        };
+        await assert.rejects(
+          dumpOf(program, images.join("given-up"), { tcpEstablished: true, signal: abort.signal, onProgress }),
+        );
+        program.go();
+        assert.equal(await program.verdict(), "PASS");
+      }),
+    );
+  });
+}
+
 test("a program that is left stopped is stopped, and goes on at SIGCONT", async () => {
   await withTempDir("dump", (images) =>
     withProgram("heap", async (program) => {

@@ -5,6 +5,7 @@ import type { TaskKobjIdsEntry } from "../../images/messages";
 import { listProc, parseMappings, readProcBytes } from "../proc";
 import { coreImages, zombieCore } from "./coreImage";
 import { MemoryFiles } from "./descriptors/memoryFiles";
+import type { TcpConnections } from "./descriptors/tcpConnections";
 import { lockKind, parseFileLocks } from "./fileLocks";
 import { FilesTables } from "./filesTable";
 import type { FrozenTask, FrozenTree } from "./freeze";
@@ -47,6 +48,8 @@ export interface Collected {
   readonly deferred: ReadonlyMap<number, number>;
   /** What a restored tree will find different, for people. */
   readonly warnings: readonly string[];
+  /** TCP connections, not yet read: the last thing before the tree goes on or ends. */
+  readonly connections: TcpConnections;
 }
 
 interface Collector {
@@ -77,6 +80,18 @@ export function collect(tree: FrozenTree, store: PageStore, options: ObstacleOpt
     knownLocks: new Set(),
     pagesScanned: 0,
   };
+  try {
+    gather(collector, tree, options);
+  } catch (error) {
+    collector.tables.connections[Symbol.dispose]();
+    throw error;
+  }
+  const { pageSets, pagesScanned, deferred } = collector;
+  return { images, pageSets, pagesScanned, deferred, warnings: [], connections: collector.tables.connections };
+}
+
+function gather(collector: Collector, tree: FrozenTree, options: ObstacleOptions): void {
+  const { images } = collector;
   const ids = new SharedIds();
   addInventory(images);
   for (const task of tree.tasks) {
@@ -87,8 +102,6 @@ export function collect(tree: FrozenTree, store: PageStore, options: ObstacleOpt
   addSharedObjects(collector);
   collector.seccomp.write(images);
   addClocks(images);
-  const { pageSets, pagesScanned, deferred } = collector;
-  return { images, pageSets, pagesScanned, deferred, warnings: [] };
 }
 
 function addInventory(images: ImageSet): void {

@@ -101,14 +101,21 @@ export async function dump(options: DumpOptions): Promise<DumpResult> {
     using tree = FrozenTree.freeze(options.pid, options.freezeTimeoutMs ?? freezeTimeoutMsDefault);
     time.frozen = now();
     const collected = collect(tree, store, wanted);
-    time.copied = now();
+    using connections = collected.connections;
     const after = options.after ?? "kill";
+    if (after === "run") takeConnections(collected, after);
+    time.copied = now();
     if (after === "run") tree.release(collected.deferred);
     progress("write");
-    const pages = await write(folder, collected, time, options.compress ?? "lz4", check);
+    const pages = await writePages(folder, collected, options.compress ?? "lz4", check);
+    if (after !== "run") takeConnections(collected, after);
+    writeImages(folder, collected, pages, time, check);
     check();
     await folder.commit();
-    if (after === "kill") tree.kill();
+    if (after === "kill") {
+      tree.kill();
+      connections.forget();
+    }
     if (after === "stop") stopTree(tree, collected);
     progress("done");
     return summary(options, tree, collected, pages, time, started);
@@ -143,14 +150,22 @@ function residentPages(pid: number): number {
   }
 }
 
-async function write(
+/**
+ * Reads the TCP connections. A tree that ends keeps them held until it has: what a peer sends meanwhile is not
+ * acknowledged, so that nothing is lost between this and the restored connection.
+ */
+function takeConnections({ connections, images }: Collected, after: AfterDump): void {
+  connections.hold();
+  connections.write(images);
+  if (after === "run") connections[Symbol.dispose]();
+}
+
+async function writePages(
   folder: ImageFolder,
   collected: Collected,
-  time: Timeline,
   compression: Compression,
   check: () => void,
 ): Promise<PageImageSummary> {
-  const began = now();
   const total = { pageCount: 0, lazyPageCount: 0, zeroPageCount: 0, fileBytes: 0 };
   for (const [index, { name, runs }] of collected.pageSets.entries()) {
     const one = await writePageImages(folder.path, name, index + 1, runs, compression, check).catch((cause) => {
@@ -158,12 +173,22 @@ async function write(
     });
     for (const key of Object.keys(total) as (keyof typeof total)[]) total[key] += one[key];
   }
+  return total;
+}
+
+function writeImages(
+  folder: ImageFolder,
+  collected: Collected,
+  total: PageImageSummary,
+  time: Timeline,
+  check: () => void,
+): void {
   collected.images.add("stats-dump", "STATS", {
     dump: {
       freezing_time: micros(time.start, time.frozen),
       frozen_time: micros(time.start, time.copied),
       memdump_time: micros(time.frozen, time.copied),
-      memwrite_time: micros(began, now()),
+      memwrite_time: micros(time.copied, now()),
       pages_scanned: BigInt(collected.pagesScanned),
       pages_skipped_parent: 0n,
       pages_written: BigInt(total.pageCount),
@@ -175,7 +200,6 @@ async function write(
     check();
     folder.write(name, bytes);
   }
-  return total;
 }
 
 /** Leaves every process stopped as by SIGSTOP. */

@@ -17,6 +17,7 @@ import {
   type EpollTarget,
   parseEpollTargets,
 } from "./descriptors/simple";
+import { TcpConnections } from "./descriptors/tcpConnections";
 import { Terminals } from "./descriptors/terminals";
 import { UnixSockets } from "./descriptors/unixSockets";
 import { type FileTypeName, fileType, type ImageSet } from "./imageSet";
@@ -87,6 +88,7 @@ export class FilesTables {
   readonly memory: MemoryFiles;
   readonly terminals: Terminals;
   readonly unix: UnixSockets;
+  readonly connections = new TcpConnections();
   readonly #images: ImageSet;
   readonly #regular: RegularFiles;
   readonly #options: FilesTableOptions;
@@ -154,7 +156,7 @@ export class FilesTables {
       INOTIFY: () => addInotify(images, id, file, inotifyPath),
       PIDFD: () => addPidfd(images, id, file),
       MEMFD: () => this.memory.addDescriptor(id, file),
-      INETSK: () => addInetSocket(images, id, file, this.#options),
+      INETSK: () => addInetSocket(images, id, file, this.#options, this.connections),
       UNIXSK: () => this.unix.add(id, file),
       TTY: () => this.terminals.add(id, file),
     };

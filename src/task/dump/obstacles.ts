@@ -8,6 +8,7 @@ import { listProc, parseFields, parseMappings, pathText, readProc, readStat, thr
 import { buildId } from "./buildId";
 import { inetFacts, tcpState } from "./descriptors/inetSocket";
 import { pipeContent } from "./descriptors/pipes";
+import { connectedStates } from "./descriptors/tcpConnections";
 import { unixSockets } from "./descriptors/unixSockets";
 import { typeOf } from "./filesTable";
 import { treeOf } from "./freeze";
@@ -271,6 +272,13 @@ function inetObstacle(fd: number, options: ObstacleOptions): string | undefined 
   const facts = inetFacts(fd);
   if (facts.type !== streamType && facts.type !== 2) return "a raw socket";
   if (facts.type !== streamType) return unreadBytes(fd) > 0 ? "a UDP socket with unread datagrams" : undefined;
-  if (facts.state === tcpState.listen || facts.state === tcpState.closed || options.tcpClose) return undefined;
-  return "a TCP connection; use --tcp-close to restore it closed";
+  if (facts.state === tcpState.closed || options.tcpClose) return undefined;
+  if (facts.state === tcpState.listen) {
+    if (facts.waiting === 0) return undefined;
+    return `${facts.waiting} TCP connections not accepted yet; use --tcp-close to let them go`;
+  }
+  if (!options.tcpEstablished) {
+    return "a TCP connection; use --tcp-established to take it along, --tcp-close to restore it closed";
+  }
+  return connectedStates.has(facts.state) ? undefined : "a TCP connection that is just opening or ending";
 }

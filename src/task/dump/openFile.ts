@@ -92,26 +92,25 @@ export class OpenFile {
     return this.mode & modeType.mask;
   }
 
-  /** Runs `use` with a duplicate of the descriptor in this process (pidfd_getfd(2)). */
-  withCopy<T>(use: (fd: number) => T): T {
+  /** A duplicate of the descriptor in this process (pidfd_getfd(2)), which the caller closes. */
+  duplicate(): number {
     const { pid } = this;
     const pidfd = checked(native.pidfdOpen(pid), "pidfd_open", "cannot open a pidfd of the task", { pid });
     try {
-      const copy = checked(
-        native.pidfdGetfd(pidfd, this.fd),
-        "pidfd_getfd",
-        "cannot duplicate a descriptor of the task",
-        {
-          pid,
-        },
-      );
-      try {
-        return use(copy);
-      } finally {
-        closeSync(copy);
-      }
+      const copy = native.pidfdGetfd(pidfd, this.fd);
+      return checked(copy, "pidfd_getfd", "cannot duplicate a descriptor of the task", { pid });
     } finally {
       closeSync(pidfd);
+    }
+  }
+
+  /** Runs `use` with a duplicate of the descriptor in this process. */
+  withCopy<T>(use: (fd: number) => T): T {
+    const copy = this.duplicate();
+    try {
+      return use(copy);
+    } finally {
+      closeSync(copy);
     }
   }
 

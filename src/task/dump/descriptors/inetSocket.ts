@@ -1,9 +1,10 @@
-// TCP and UDP sockets: listening, closed and datagram ones. Established TCP is dumped as closed under --tcp-close only.
+// TCP and UDP sockets as inet_sk_entry. What only a connection has is in tcpConnections.ts; under --tcp-close it is dropped.
 import { FaultlineError } from "../../../errors";
 import { native } from "../../../native";
 import type { ImageSet } from "../imageSet";
 import type { OpenFile } from "../openFile";
 import { integerOption, socketOptions } from "./socketOptions";
+import { connectedStates, type TcpConnections } from "./tcpConnections";
 
 const solSocket = 1;
 const soType = 3;
@@ -18,7 +19,9 @@ const ipv6Only = 26;
 const familyInet6 = 10;
 const streamType = 1;
 export const tcpState = { established: 1, closed: 7, listen: 10 } as const;
-const sackedOffset = 28; // struct tcp_info.tcpi_sacked: of a listening socket, its backlog
+/** struct tcp_info of a listening socket: tcpi_unacked, connections to be accepted; tcpi_sacked, its backlog. */
+const waitingOffset = 24;
+const backlogOffset = 28;
 
 interface Address {
   readonly family: number;
@@ -45,6 +48,8 @@ export interface InetFacts {
   readonly protocol: number;
   readonly state: number;
   readonly backlog: number;
+  /** Connections that a listening socket has not accepted yet. */
+  readonly waiting: number;
   readonly source: Address;
   readonly target: Address;
 }
@@ -58,26 +63,30 @@ export function inetFacts(fd: number): InetFacts {
   const hasInfo = type === streamType && native.getSocketOption(fd, solTcp, tcp.info, info) > 0;
   const target = address(fd, true, family);
   const state = hasInfo ? (info[0] as number) : target.port !== 0 ? tcpState.established : tcpState.closed;
-  const backlog = listening && hasInfo ? info.readUInt32LE(sackedOffset) : 0;
-  return { family, type, protocol, state, backlog, source: address(fd, false, family), target };
+  const backlog = listening && hasInfo ? info.readUInt32LE(backlogOffset) : 0;
+  const waiting = listening && hasInfo ? info.readUInt32LE(waitingOffset) : 0;
+  return { family, type, protocol, state, backlog, waiting, source: address(fd, false, family), target };
 }
 
 export function addInetSocket(
   images: ImageSet,
   id: number,
   file: OpenFile,
-  options: { readonly tcpClose: boolean },
+  options: { readonly tcpClose: boolean; readonly tcpEstablished: boolean },
+  connections: TcpConnections,
 ): void {
   file.withCopy((fd) => {
     const facts = inetFacts(fd);
     const isTcp = facts.type === streamType;
-    const keep = !isTcp || facts.state === tcpState.listen || facts.state === tcpState.closed;
-    if (!keep && !options.tcpClose) {
+    const isConnection = isTcp && facts.state !== tcpState.listen && facts.state !== tcpState.closed;
+    if (isConnection && !options.tcpClose && !(options.tcpEstablished && connectedStates.has(facts.state))) {
       throw new FaultlineError("UNSUPPORTED", `descriptor ${file.fd} is a TCP connection`, {
         pid: file.pid,
-        advice: "use --tcp-close to restore it closed",
+        advice: "use --tcp-established to take it along, --tcp-close to restore it closed",
       });
     }
+    const keep = !isConnection || !options.tcpClose;
+    if (isConnection && keep) connections.add(file);
     const ttl = integerOption(fd, solIp, ip.ttl);
     const tos = integerOption(fd, solIp, ip.tos);
     const is6 = facts.family === familyInet6;
