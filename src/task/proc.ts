@@ -127,6 +127,12 @@ export function readStat(pid: number): TaskStat {
   return parseStat(readProc(pid, "stat"));
 }
 
+/** The letter of /proc/PID/task/TID/stat: R, S, D, T, t, Z, X (proc_pid_stat(5)). Throws NOT_FOUND. */
+export function threadState(pid: number, tid: number): string {
+  const text = readProc(pid, `task/${tid}/stat`);
+  return text.charAt(text.lastIndexOf(")") + 2); // the name before it may hold anything
+}
+
 /** "Name:\tvalue" lines as a map: /proc/PID/status and /proc/PID/fdinfo/N (repeated names keep the first). */
 export function parseFields(text: string): Map<string, string> {
   const fields = new Map<string, string>();

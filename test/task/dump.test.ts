@@ -79,6 +79,57 @@ for (const name of ["tcp_loopback", "tcp_half_closed"]) {
   });
 }
 
+const spawners: readonly { what: string; rounds: number; program: string; script: string }[] = [
+  {
+    what: "fifty dumps of a shell that forks all the time",
+    rounds: 50,
+    program: "bash",
+    script: "while :; do for i in 1 2 3; do /bin/true & done; echo x | cat; wait; done",
+  },
+  {
+    what: "twenty dumps of a program that starts others by vfork all the time",
+    rounds: 20,
+    program: "python3",
+    script: "import subprocess\nwhile True: subprocess.run(['/bin/true'])",
+  },
+];
+
+for (const { what, rounds, program, script } of spawners) {
+  test(`${what} succeed, and it runs on`, async () => {
+    await withTempDir("dump", async (images) => {
+      const child = spawn(program, ["-c", script], { stdio: "ignore", detached: true });
+      const pid = child.pid as number;
+      try {
+        for (let round = 0; round < rounds; round++) {
+          await dump({ pid, directory: images.join(String(round)), after: "run", shellJob: true });
+        }
+        assert.equal(child.exitCode, null);
+      } finally {
+        process.kill(-pid, "SIGKILL");
+        await once(child, "exit");
+      }
+    });
+  });
+}
+
+test("a tree of three hundred processes is frozen and listed whole", async () => {
+  await withTempDir("dump", async (images) => {
+    const script = `for i in $(seq 299); do sleep 1000 & done; echo > ${images.join("ready")}; wait`;
+    const child = spawn("bash", ["-c", script], { stdio: "ignore", detached: true });
+    const pid = child.pid as number;
+    try {
+      await waitFor("the processes", () => existsSync(images.join("ready")));
+      const result = await dump({ pid, directory: images.join("img"), after: "run", shellJob: true });
+      assert.equal(result.taskCount, 300);
+      using directory = ImageDirectory.open(images.join("img"));
+      assert.equal(directory.tasks.length, 300);
+    } finally {
+      process.kill(-pid, "SIGKILL");
+      await once(child, "exit");
+    }
+  });
+});
+
 test("a program that is left stopped is stopped, and goes on at SIGCONT", async () => {
   await withTempDir("dump", (images) =>
     withProgram("heap", async (program) => {

@@ -1,12 +1,16 @@
 // Stops a whole process tree consistently: every thread of every process is seized and stopped, again and again until a
 // round finds nothing new. What stays running or half-stopped is released by unfreeze(), which undoes all of it.
 import { FaultlineError } from "../../errors";
-import { ptraceOption, signals } from "../constants";
-import { childrenOf, parseFields, readProc, readStat, type TaskStat, threadsOf } from "../proc";
+import { ptraceOption, signals, syscalls } from "../constants";
+import { childrenOf, parseFields, readProc, readStat, type TaskStat, threadState, threadsOf } from "../proc";
 import { type Stop, Tracee } from "../tracee";
 
 /** Rounds of looking for new tasks before a tree counts as never stable. */
 const roundsMax = 100;
+/** How long a thread is waited for before it is asked whether it waits for a vfork child that is stopped already. */
+const vforkPatienceMs = 100;
+const vforkPollMs = 1;
+const forkCalls: ReadonlySet<number> = new Set([syscalls.clone, syscalls.vfork, syscalls.clone3]);
 
 export interface FrozenTask {
   readonly pid: number;
@@ -50,8 +54,14 @@ export class FrozenTree implements Disposable {
 
   #settle(timeoutMs: number): void {
     for (let round = 0; round < roundsMax; round++) {
+      if (this.#threads.size === 0) awaitVforks(this.root, timeoutMs);
       const found = this.#seizeNew();
-      for (const tracee of found) this.#stop(tracee, timeoutMs);
+      for (const tracee of found) {
+        // Stopped, a vfork child would keep its parent from stopping: all run on and the freeze begins anew.
+        if (this.#stop(tracee, timeoutMs)) continue;
+        this.#thaw(tracee, found, timeoutMs);
+        break;
+      }
       if (found.length > 0) continue;
       this.#tasks = treeOf(this.root).map((pid) => this.#task(pid));
       return;
@@ -75,21 +85,40 @@ export class FrozenTree implements Disposable {
     return found;
   }
 
-  #stop(tracee: Tracee, timeoutMs: number): void {
+  /** False where the thread cannot stop because it is inside vfork. */
+  #stop(tracee: Tracee, timeoutMs: number): boolean {
     for (;;) {
-      const stop: Stop = tracee.waitStop(timeoutMs);
+      let stop: Stop | undefined = tracee.pollStop(Math.min(vforkPatienceMs, timeoutMs));
+      if (stop === undefined && isForking(tracee.pid)) return false;
+      stop ??= tracee.waitStop(timeoutMs);
       if (stop.kind === "event-stop") {
         this.#stops.set(tracee.tid, stop.signal);
-        return;
+        return true;
       }
       if (stop.kind === "exited" || stop.kind === "killed") {
         this.#threads.delete(tracee.tid);
-        return;
+        return true;
       }
       // A signal was on its way: it is delivered (its handler's frame set up) before the thread stops.
       tracee.requestStop();
       tracee.resume(stop.kind === "signal" ? stop.signal : 0);
     }
+  }
+
+  /** Lets everything go on, those of `found` that are yet to stop included. */
+  #thaw(forking: Tracee, found: readonly Tracee[], timeoutMs: number): void {
+    const later = found.slice(found.indexOf(forking) + 1);
+    const running = [forking, ...later.filter((tracee) => !this.#stop(tracee, timeoutMs))];
+    for (const tracee of this.#threads.values()) if (!running.includes(tracee)) tracee.detach();
+    const end = Date.now() + timeoutMs;
+    for (const tracee of running) {
+      while (!this.#stop(tracee, timeoutMs)) {
+        if (Date.now() > end) throw vforkTimeout(tracee.pid, timeoutMs);
+      }
+      tracee.detach();
+    }
+    this.#threads.clear();
+    this.#stops.clear();
   }
 
   #task(pid: number): FrozenTask {
@@ -162,6 +191,11 @@ function runningThreads(pid: number, isRoot: boolean): number[] {
   }
 }
 
+/** Sleeps without serving anything else. */
+export function pause(milliseconds: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, milliseconds);
+}
+
 /** The pids of the tree, parents first. Throws NOT_FOUND where the root does not exist. */
 export function treeOf(root: number): number[] {
   readStat(root);
@@ -183,6 +217,50 @@ function seizeThread(pid: number, tid: number): Tracee | undefined {
     return Tracee.seize(pid, tid, filtered ? ptraceOption.suspendSeccomp : 0);
   } catch (error) {
     if (error instanceof FaultlineError && error.code === "NOT_FOUND") return undefined; // ended meanwhile
+    // The kernel answers EPERM for a thread that is just ending, too.
+    if (error instanceof FaultlineError && error.code === "PERMISSION" && isEnding(pid, tid)) return undefined;
     throw error;
   }
+}
+
+function isEnding(pid: number, tid: number): boolean {
+  try {
+    return ["Z", "X"].includes(threadState(pid, tid));
+  } catch (error) {
+    if (error instanceof FaultlineError && error.code === "NOT_FOUND") return true;
+    throw error;
+  }
+}
+
+/** Waits until no thread of the tree is inside vfork. Throws TIMEOUT. */
+function awaitVforks(root: number, timeoutMs: number): void {
+  const end = Date.now() + timeoutMs;
+  for (;;) {
+    const waiting = treeOf(root).find((pid) => isForking(pid));
+    if (waiting === undefined) return;
+    if (Date.now() > end) throw vforkTimeout(waiting, timeoutMs);
+    pause(vforkPollMs);
+  }
+}
+
+function vforkTimeout(pid: number, timeoutMs: number): FaultlineError {
+  return new FaultlineError("TIMEOUT", `the task waits for its vfork child for more than ${timeoutMs} ms`, {
+    pid,
+    advice: "such a task cannot be stopped; try again when the child has ended or started a program",
+  });
+}
+
+function isForking(pid: number): boolean {
+  try {
+    return threadsOf(pid).some((tid) => isInVfork(pid, tid));
+  } catch (error) {
+    if (error instanceof FaultlineError && error.code === "NOT_FOUND") return false;
+    throw error;
+  }
+}
+
+/** Whether a thread sleeps unstoppably in a call that may be a vfork (proc_pid_syscall(5)). */
+function isInVfork(pid: number, tid: number): boolean {
+  if (threadState(pid, tid) !== "D") return false;
+  return forkCalls.has(Number(readProc(pid, `task/${tid}/syscall`).split(" ")[0]));
 }

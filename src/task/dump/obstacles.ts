@@ -11,7 +11,7 @@ import { pipeContent } from "./descriptors/pipes";
 import { connectedStates } from "./descriptors/tcpConnections";
 import { unixSockets } from "./descriptors/unixSockets";
 import { typeOf } from "./filesTable";
-import { treeOf } from "./freeze";
+import { pause, treeOf } from "./freeze";
 import { modeType, OpenFile, openFlag } from "./openFile";
 import { allocatedBytes, heldFile, pathState } from "./regularFiles";
 import { isDeleted, mappingObstacle } from "./vmas";
@@ -54,24 +54,24 @@ export function findObstacles(root: number, options: ObstacleOptions): Obstacle[
     found.push({ pid: process.pid, reason: "Faultline itself is in the tree; run it from outside" });
     return found;
   }
-  found.push(...sharedMemoryObstacles(pids));
+  found.push(...lastingSharedMemory(root));
   const masters = new Set<number>();
   const terminals: { pid: number; fd: number; index: number | undefined }[] = [];
   const unix = new Map<number, { pid: number; fd: number }>();
   for (const pid of pids) {
-    try {
-      const stat = readStat(pid);
-      found.push(...sessionObstacles(stat, pids, options));
-      if (stat.state === "Z") continue;
-      found.push(
-        ...taskObstacles(pid),
-        ...memoryObstacles(pid),
-        ...descriptorObstacles(pid, options, masters, terminals, unix),
-      );
-    } catch (error) {
-      // A task that ended meanwhile is none of the tree any more.
-      if (pid === root || runs(pid)) throw error;
-    }
+    found.push(
+      ...whileItLasts(pid, pid === root, () => {
+        const stat = readStat(pid);
+        const ofSession = sessionObstacles(stat, pids, options);
+        if (stat.state === "Z") return ofSession;
+        return [
+          ...ofSession,
+          ...taskObstacles(pid),
+          ...memoryObstacles(pid),
+          ...descriptorObstacles(pid, options, masters, terminals, unix),
+        ];
+      }),
+    );
   }
   for (const { pid, fd, index } of terminals) {
     const paired = index !== undefined && masters.has(index);
@@ -80,9 +80,51 @@ export function findObstacles(root: number, options: ObstacleOptions): Obstacle[
   return [...found, ...unixObstacles(unix)];
 }
 
+const triesMax = 100;
+const triesPauseMs = 2;
+
+/**
+ * What `look` finds at a process that goes on meanwhile: things vanish when it ends (then nothing is found) or starts another
+ * program (then it looks again).
+ */
+function whileItLasts(pid: number, isRoot: boolean, look: () => Obstacle[]): Obstacle[] {
+  for (let tries = 1; ; tries++) {
+    try {
+      return look();
+    } catch (error) {
+      if (!isGone(error) || tries === triesMax) throw error;
+      if (!exists(pid)) {
+        if (isRoot) throw error;
+        return [];
+      }
+      pause(triesPauseMs);
+    }
+  }
+}
+
+function exists(pid: number): boolean {
+  try {
+    return readStat(pid).state !== "X";
+  } catch (error) {
+    if (isGone(error)) return false;
+    throw error;
+  }
+}
+
+/** A vfork child shares its parent's memory too, but only until it starts a program. */
+function lastingSharedMemory(root: number): Obstacle[] {
+  let lasting = sharedMemoryObstacles(treeOf(root));
+  for (let tries = 1; lasting.length > 0 && tries < triesMax; tries++) {
+    pause(triesPauseMs);
+    const still = new Set(sharedMemoryObstacles(treeOf(root)).map(({ pid }) => pid));
+    lasting = lasting.filter(({ pid }) => still.has(pid));
+  }
+  return lasting;
+}
+
 /** Processes that share one address space (CLONE_VM without CLONE_THREAD). */
 function sharedMemoryObstacles(tree: readonly number[]): Obstacle[] {
-  const pids = tree.filter(runs); // zombies all have no memory, which is equal
+  const pids = tree.filter(hasMemory); // those that have ended have none, which is equal
   return pids.slice(1).flatMap((pid, index) => {
     const other = pids.slice(0, index + 1).find((before) => native.kcmp(before, pid, kcmpType.vm, 0, 0) === 0);
     return other === undefined ? [] : [{ pid, reason: `it shares its memory with pid ${other} (CLONE_VM)` }];
@@ -106,9 +148,9 @@ function unixObstacles(held: ReadonlyMap<number, { pid: number; fd: number }>): 
   });
 }
 
-function runs(pid: number): boolean {
+function hasMemory(pid: number): boolean {
   try {
-    return !["Z", "X"].includes(readStat(pid).state);
+    return !readProc(pid, "statm").startsWith("0 ");
   } catch (error) {
     if (isGone(error)) return false;
     throw error;
@@ -157,13 +199,23 @@ function namespaceOf(pid: number | "self", name: string): string {
 }
 
 function isCompat(pid: number): boolean {
-  const fd = openSync(`/proc/${pid}/exe`, "r");
+  const fd = openProgram(pid);
   try {
     const header = Buffer.alloc(5);
     readSync(fd, header, 0, 5, 0);
     return header[4] === 1; // ELFCLASS32
   } finally {
     closeSync(fd);
+  }
+}
+
+function openProgram(pid: number): number {
+  const file = `/proc/${pid}/exe`;
+  try {
+    return openSync(file, "r");
+  } catch (cause) {
+    const gone = (cause as NodeJS.ErrnoException).code === "ENOENT"; // it is ending: it has no memory any more
+    throw new FaultlineError(gone ? "NOT_FOUND" : "SYSTEM", "the task's program cannot be read", { pid, file, cause });
   }
 }
 

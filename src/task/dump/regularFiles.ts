@@ -26,7 +26,7 @@ export function heldFile(pid: number, name: string): HeldFile {
   try {
     return { procPath, pid, link: readlinkSync(procPath), stat: statSync(procPath, { bigint: true }) };
   } catch (cause) {
-    const gone = (cause as NodeJS.ErrnoException).code === "ENOENT";
+    const gone = ["ENOENT", "ESRCH"].includes((cause as NodeJS.ErrnoException).code ?? "");
     const code = gone ? "NOT_FOUND" : "SYSTEM";
     throw new FaultlineError(code, "a file of the task cannot be looked at", { pid, file: procPath, cause });
   }
