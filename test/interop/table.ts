@@ -85,3 +85,26 @@ export function promises(markdown: string): { program: string; way: string }[] {
     return labels.filter((_, i) => values[i] === "yes").map((way) => ({ program, way }));
   });
 }
+
+/** The outcomes that a table shows, with the reasons as they are written there; cells that were not run give none. */
+export function rowsOf(markdown: string): Outcome[] {
+  const passed = promises(markdown).map((one) => ({ ...one, verdict: "PASS", passed: true }));
+  const failed = markdown.split("\n").flatMap((line) => {
+    const [, program, labels, verdict] = /^- `(\w+)`, ([^:]+→[^:]+): (.*)$/.exec(line) ?? [];
+    if (program === undefined || labels === undefined || verdict === undefined) return [];
+    return labels.split("; ").map((way) => ({ program, way, verdict, passed: false }));
+  });
+  return [...passed, ...failed];
+}
+
+/**
+ * The programs that cross by the way `label` in a sample of the promised crossings: each promised program once, the ways
+ * taking turns; a program whose turn falls on a way that is not promised takes the next one that is.
+ */
+export function sample(promised: readonly { program: string; way: string }[], label: string): string[] {
+  const names = [...new Set(promised.map((one) => one.program))].sort();
+  return names.filter((name, turn) => {
+    const turns = columns.map((_, i) => columns[(turn + i) % columns.length]!.label);
+    return label === turns.find((way) => promised.some((one) => one.program === name && one.way === way));
+  });
+}
