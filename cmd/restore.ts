@@ -30,6 +30,8 @@ interface Options {
 
 /** What a person would send to the program, and what ends a session: all go on to the root of the tree. */
 const forwarded = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGCONT"] as const;
+/** Those by which a person ends a restore that has not come to the end. */
+const ending: readonly NodeJS.Signals[] = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"];
 const policies: readonly string[] = ["kill", "poison", "wait"];
 const units: Readonly<Record<string, number>> = { "": 1, k: 2 ** 10, m: 2 ** 20, g: 2 ** 30 };
 
@@ -72,9 +74,7 @@ async function run(options: Options): Promise<void> {
   sayFailure();
   const pagerOptions = checkOptions(options);
   const detached = options.restoreDetached === true;
-  const abort = new AbortController();
-  const stop = (signal: NodeJS.Signals): void => abort.abort(signal);
-  for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, stop);
+  const signals = new SignalRelay();
   const { restore } = require("../src/task/restore/restore") as typeof import("../src/task/restore/restore");
   const request: RestoreOptions & Partial<PagerOptions> = {
     imagesDir: options.imagesDir,
@@ -86,17 +86,64 @@ async function run(options: Options): Promise<void> {
     record: options.record === true,
     workingSet: options.workingSet,
     onWarning: (line) => void process.stderr.write(`faultline: warning: ${line}\n`),
-    signal: abort.signal,
+    signal: signals.aborted,
     onProgress: options.verbose === undefined ? undefined : sayProgress,
     ...pagerOptions,
   };
   const result = await restore(request);
-  for (const signal of ["SIGINT", "SIGTERM"] as const) process.off(signal, stop);
-  // A signal that came too late to abort is the program's.
-  if (abort.signal.aborted && !detached) process.kill(result.pid, abort.signal.reason as NodeJS.Signals);
+  if (detached) signals.end();
+  else signals.passTo(result.pid);
   announce(options, result);
   if (detached) await serveDetached(options, result);
   else process.exitCode = await serveForeground(options, result);
+  signals.end();
+}
+
+/**
+ * The signals of this process from the first moment on. Until the tree runs they are kept, and those that mean "end"
+ * abort the restore; then all of them go to the root of the tree. The handlers stay the same throughout: Node drops a
+ * signal that came to one handler and was not read yet when that was taken off.
+ */
+class SignalRelay {
+  readonly #abort = new AbortController();
+  readonly #kept: NodeJS.Signals[] = [];
+  readonly #handler = (signal: NodeJS.Signals): void => this.#receive(signal);
+  #pid = 0;
+
+  constructor() {
+    for (const signal of forwarded) process.on(signal, this.#handler);
+  }
+
+  get aborted(): AbortSignal {
+    return this.#abort.signal;
+  }
+
+  /** The tree runs; what came too late to abort the restore is the program's. */
+  passTo(pid: number): void {
+    this.#pid = pid;
+    for (const signal of this.#kept) this.#send(signal);
+  }
+
+  end(): void {
+    for (const signal of forwarded) process.off(signal, this.#handler);
+  }
+
+  #receive(signal: NodeJS.Signals): void {
+    if (this.#pid > 0) {
+      this.#send(signal);
+      return;
+    }
+    this.#kept.push(signal);
+    if (ending.includes(signal)) this.#abort.abort(signal);
+  }
+
+  #send(signal: NodeJS.Signals): void {
+    try {
+      process.kill(this.#pid, signal);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
+    }
+  }
 }
 
 function checkOptions(options: Options): Partial<PagerOptions> {
@@ -164,21 +211,12 @@ function sayFailure(): void {
 }
 
 async function serveForeground(options: Options, result: RestoreResult): Promise<number> {
-  const forward = (signal: NodeJS.Signals): void => {
-    try {
-      process.kill(result.pid, signal);
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
-    }
-  };
-  for (const signal of forwarded) process.on(signal, forward);
   const exit = result.waitExit().then((status) => {
     if (options.json === true) print({ event: "exit", ...status });
     return status;
   });
   const pages = result.pages.then((report) => sayPages(options, report));
   const [status] = await Promise.all([exit, pages]);
-  for (const signal of forwarded) process.off(signal, forward);
   return exitCode(status);
 }
 

@@ -165,6 +165,25 @@ test("signals to a restore in the foreground go on to the program, whose end is 
   });
 });
 
+test("a signal at any moment of a restore in the foreground ends it or the program", limit, async () => {
+  await withDump("heap", async (program, dir) => {
+    for (const [round, signal] of (
+      ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR2", "SIGINT"] as const
+    ).entries()) {
+      const child = spawn(commandLine, ["restore", "-v", "-D", dir.path], { stdio: ["ignore", "ignore", "pipe"] });
+      const exit = once(child, "exit");
+      // From the plan on its handlers are there; the tree is made and let go within the next milliseconds.
+      await once(child.stderr, "data");
+      await new Promise((done) => setTimeout(done, round * 3));
+      child.kill(signal);
+      const [code, killedBy] = await exit;
+      assert.equal(killedBy, null, signal);
+      assert.ok(code === 1 || code > 128, `${signal}: exit code ${code}`);
+      assert.ok(isGone(program.pid), `${signal}: the program is left`);
+    }
+  });
+});
+
 test("a file in the way of a pid file or an image directory that is none is told plainly", limit, async () => {
   await withTempDir("empty", async (dir) => {
     await assert.rejects(restore({ imagesDir: dir.path }), isError("IMAGE_MISSING", "inventory.img"));
