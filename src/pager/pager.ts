@@ -176,6 +176,8 @@ export class Pager implements PolicyActions {
       // Parked faults want zero then, which is what the kernel gives once the context is closed.
       if (context.space.missingPages === 0) this.finish(context);
       else if (context.state === "served") applyPolicy(this, context, this.closingPolicy());
+      // What is poisoned whole needs nobody any more, whether its task lives on or not.
+      this.finishIfDone(context);
     }
     this.settle(session);
   }

@@ -1,12 +1,13 @@
 // The real `criu restore --lazy-pages` on Faultline's daemon, with programs that check their own memory.
 import assert from "node:assert/strict";
-import { join } from "node:path";
 import { test } from "node:test";
-import { criuDump, criuRestore, runCommand } from "../support/criu";
+import { criuDump, criuRestore } from "../support/criu";
 import { FaultlineLazyPages } from "../support/lazyDaemon";
-import { packBeside } from "../support/packedPages";
-import { repositoryRoot, withProgram } from "../support/program";
+import { packBeside, packForCriu } from "../support/packedPages";
+import { isGone, sessionMembers } from "../support/processes";
+import { withProgram } from "../support/program";
 import { withTempDir } from "../support/tempdir";
+import { waitFor } from "../support/wait";
 
 for (const [name, form, ...options] of [
   ["heap", "raw"],
@@ -19,6 +20,12 @@ for (const [name, form, ...options] of [
   ["lazy_layout", "packed", "--stay-lazy"],
   ["lazy_layout", "raw", "--drain-rate", "4M"],
   ["lazy_layout", "packed", "--drain-rate", "200M"],
+  ["lazy_threads", "raw"],
+  ["lazy_threads", "for-criu", "--stay-lazy"],
+  ["lazy_advice", "raw", "--drain-rate", "4M"],
+  ["lazy_advice", "for-criu"],
+  ["lazy_ends", "raw", "--drain-rate", "4M"],
+  ["lazy_ends", "for-criu"],
 ] as const) {
   test(`CRIU restores ${name} on faultline lazy-pages ${options.join(" ")} (${form})`, async () => {
     await withTempDir("lazy", (images) =>
@@ -26,14 +33,7 @@ for (const [name, form, ...options] of [
         await criuDump(program.pid, images.path);
         await program.gone();
         if (form === "packed") await packBeside(images.path);
-        if (form === "for-criu") {
-          const packing = await runCommand(join(repositoryRoot, "bin", "faultline"), [
-            "pack",
-            "--for-criu",
-            images.path,
-          ]);
-          assert.equal(packing.status, 0, packing.output);
-        }
+        if (form === "for-criu") await packForCriu(images.path);
         const daemon = await FaultlineLazyPages.start(images.path, options);
         try {
           await criuRestore(images.path, [], true);
@@ -44,6 +44,8 @@ for (const [name, form, ...options] of [
           assert.equal(report.sessions[0]!.state, "done");
           assert.equal(report.sessions[0]!.lostPages, 0);
           assert.equal(report.sessions[0]!.lz4Bytes > 0, form !== "raw");
+          assert.deepEqual(sessionMembers(daemon.pid), [], "the daemon and its watchdog are gone");
+          await waitFor("every task to be gone", () => program.tree().every((stat) => isGone(stat.pid)));
         } finally {
           await daemon.stop();
         }
