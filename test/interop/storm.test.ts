@@ -16,7 +16,7 @@ function option(name: string, otherwise: number): number {
   return at < 0 ? otherwise : Number(process.argv[at + 1]);
 }
 
-const seeds = option("seeds", 20);
+const seeds = option("seeds", 8);
 const seconds = option("seconds", 1);
 /** Low: the storm is over before the drain. High: they race. */
 const drains: readonly (readonly string[])[] = [["--drain-rate", "1M"], ["--drain-rate", "50M"], [], ["--stay-lazy"]];
