@@ -8,12 +8,14 @@ import type { Section } from "./report/result";
 import { drain } from "./sections/drain";
 import { dumps } from "./sections/dump";
 import { faults } from "./sections/faults";
+import { pager } from "./sections/pager";
 import { redis } from "./sections/redis";
 import { restore } from "./sections/restore";
 import { scale } from "./sections/scale";
 import { servers } from "./sections/servers";
+import { storage } from "./sections/storage";
 
-const sections: readonly Section[] = [faults, drain, restore, servers, redis, dumps, scale];
+const sections: readonly Section[] = [faults, drain, restore, servers, redis, storage, dumps, pager, scale];
 /** In the order of the documents. A section that another program writes needs its name here only. */
 const names = [...sections.map((section) => section.name), "workingset"];
 

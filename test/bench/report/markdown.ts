@@ -11,12 +11,20 @@ times: the load average beside each section says how busy the machine was with o
 \`--quick\` says so. CRIU is run as it is installed, as a separate program.
 `;
 
+const missing = `## Not measured
+
+- \`faultline serve\` asked by curl. What it adds to the resident restores above is one HTTP request over a Unix socket.
+- Dump with lz4-hc: \`dump\` offers none and lz4.
+- Real processes in thousands, and 16 TiB for real: see *Scale* for what is simulated.
+`;
+
 export function markdown(sections: readonly RecordedSection[]): string {
   const parts = [head, aims(sections)];
   for (const section of sections) {
     parts.push(`## ${section.title}\n\n${section.about}\n\n${provenance(section)}\n`);
     for (const table of section.tables) parts.push(tableText(table));
   }
+  parts.push(missing);
   return `${parts.join("\n").trimEnd()}\n`;
 }
 

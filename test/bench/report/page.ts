@@ -15,7 +15,7 @@ body { background: var(--paper); color: var(--ink); font: 15px/1.5 system-ui, sa
 h1 { font-size: 1.6rem; margin: 0 0 .25rem; } h2 { font-size: 1.2rem; margin: 2.5rem 0 .5rem; } p { max-width: 46rem; }
 h3 { font-size: .95rem; margin: 1.5rem 0 .4rem; } .soft { color: var(--soft); font-size: .82rem; }
 nav { margin: 1rem 0; display: flex; flex-wrap: wrap; gap: .3rem 1rem; } a { color: var(--ours); }
-.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(27rem, 100%), 1fr)); gap: 1rem; }
+.plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(27rem, 100%), 1fr)); gap: 1rem; }
 figure { background: var(--panel); border-radius: 6px; margin: 0; padding: .75rem .9rem; }
 figcaption { font-size: .85rem; font-weight: 600; margin-bottom: .4rem; } svg { display: block; width: 100%; height: auto; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }

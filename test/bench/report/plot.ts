@@ -50,7 +50,9 @@ function svg(width: number, height: number, label: string, parts: readonly strin
 const fixed = (value: number) => value.toFixed(1);
 
 function drawBars({ title, unit, logarithmic, bars }: BarPlot): string {
-  const [width, left, right, rowHeight] = [480, 178, 62, 24];
+  const [width, right, rowHeight] = [480, 62, 24];
+  // About 6.3 units a character of the 12 unit font.
+  const left = Math.min(290, 16 + 6.3 * Math.max(...bars.map((bar) => bar.label.length)));
   const bottom = bars.length * rowHeight + 6;
   const highs = bars.map((bar) => Math.max(bar.value, bar.high ?? 0));
   const lows = bars.map((bar) => bar.value).filter((value) => value > 0);

@@ -124,7 +124,7 @@ function drainAims(rates: Map<string, number[]>): Aim[] {
       aim: "drain from raw images not slower than CRIU's",
       measured: `${times(criu)} CRIU's rate`,
       met: criu >= 1,
-      why: "measured to the daemon's end, with Node's exit; steps are kept short for the faults that may come between",
+      why: "measured to the daemon's end, which for Faultline is Node's exit; the drain goes in short steps, so that faults may come between. See the row of Faultline's own restore for the drain alone",
     },
   ];
 }
