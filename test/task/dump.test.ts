@@ -130,6 +130,26 @@ test("a tree of three hundred processes is frozen and listed whole", async () =>
   });
 });
 
+test("a pipe whose other end is outside of the tree is warned of", async () => {
+  await withTempDir("dump", async (images) => {
+    const script = `sleep 1000 | { echo $BASHPID > ${images.join("new")}; mv ${images.join("new")} ${images.join("pid")}; exec sleep 999; }`;
+    const child = spawn("bash", ["-c", script], { stdio: "ignore", detached: true });
+    try {
+      await waitFor("the reader", () => existsSync(images.join("pid")));
+      const pid = Number(readFileSync(images.join("pid"), "utf8"));
+      const result = await dump({ pid, directory: images.join("img"), after: "run", shellJob: true });
+      const expected = `pid ${pid} fd 0: the tree has no writing end of pipe`;
+      assert.ok(
+        result.warnings.some((warning) => warning.startsWith(expected)),
+        result.warnings.join("\n"),
+      );
+    } finally {
+      process.kill(-(child.pid as number), "SIGKILL");
+      await once(child, "exit");
+    }
+  });
+});
+
 test("a program that is left stopped is stopped, and goes on at SIGCONT", async () => {
   await withTempDir("dump", (images) =>
     withProgram("heap", async (program) => {

@@ -86,8 +86,9 @@ export function collect(tree: FrozenTree, store: PageStore, options: ObstacleOpt
     collector.tables.connections[Symbol.dispose]();
     throw error;
   }
+  const { pipes, connections } = collector.tables;
   const { pageSets, pagesScanned, deferred } = collector;
-  return { images, pageSets, pagesScanned, deferred, warnings: [], connections: collector.tables.connections };
+  return { images, pageSets, pagesScanned, deferred, warnings: pipes.warnings(), connections };
 }
 
 function gather(collector: Collector, tree: FrozenTree, options: ObstacleOptions): void {

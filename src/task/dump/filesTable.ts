@@ -6,6 +6,7 @@ import { listProc } from "../proc";
 import { addInetSocket } from "./descriptors/inetSocket";
 import { inotifyPath } from "./descriptors/inotifyPath";
 import type { MemoryFiles } from "./descriptors/memoryFiles";
+import { addNetlinkSocket } from "./descriptors/netlinkSocket";
 import { isFifo, Pipes } from "./descriptors/pipes";
 import {
   addEpoll,
@@ -57,6 +58,7 @@ export function typeOf(file: OpenFile): FileTypeName | undefined {
 const familyUnix = 1;
 const familyInet = 2;
 const familyInet6 = 10;
+const familyNetlink = 16;
 const solSocket = 1;
 const soDomain = 39;
 
@@ -67,6 +69,7 @@ function socketType(file: OpenFile): FileTypeName | undefined {
     return value[0];
   });
   if (family === familyUnix) return "UNIXSK";
+  if (family === familyNetlink) return "NETLINKSK";
   return family === familyInet || family === familyInet6 ? "INETSK" : undefined;
 }
 
@@ -157,6 +160,7 @@ export class FilesTables {
       PIDFD: () => addPidfd(images, id, file),
       MEMFD: () => this.memory.addDescriptor(id, file),
       INETSK: () => addInetSocket(images, id, file, this.#options, this.connections),
+      NETLINKSK: () => addNetlinkSocket(images, id, file),
       UNIXSK: () => this.unix.add(id, file),
       TTY: () => this.terminals.add(id, file),
     };

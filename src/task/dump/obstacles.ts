@@ -7,6 +7,7 @@ import { kcmpType } from "../constants";
 import { listProc, parseFields, parseMappings, pathText, readProc, readStat, threadsOf } from "../proc";
 import { buildId } from "./buildId";
 import { inetFacts, tcpState } from "./descriptors/inetSocket";
+import { netlinkObstacle } from "./descriptors/netlinkSocket";
 import { pipeContent } from "./descriptors/pipes";
 import { connectedStates } from "./descriptors/tcpConnections";
 import { unixSockets } from "./descriptors/unixSockets";
@@ -299,6 +300,7 @@ function descriptorObstacle(file: OpenFile, type: string, options: ObstacleOptio
     return "a pseudo-terminal with unread output";
   }
   if (type === "INETSK") return file.withCopy((fd) => inetObstacle(fd, options));
+  if (type === "NETLINKSK") return file.withCopy(netlinkObstacle);
   if (type !== "REG" && type !== "FIFO") return undefined;
   const state = pathState(heldFile(file.pid, `fd/${file.fd}`));
   if (state === "replaced") return `${file.link} leads to another file now`;

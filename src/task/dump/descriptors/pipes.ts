@@ -13,12 +13,31 @@ const readNonBlocking = 0o4000;
 export class Pipes {
   readonly #images: ImageSet;
   readonly #dumped = new Set<string>();
+  readonly #ends = new Map<number, { pid: number; fd: number; reads: boolean; writes: boolean }>();
 
   constructor(images: ImageSet) {
     this.#images = images;
   }
 
+  /** What a restored tree finds different: pipes of which it has one end only. */
+  warnings(): string[] {
+    return [...this.#ends].flatMap(([inode, { pid, fd, reads, writes }]) => {
+      if (reads && writes) return [];
+      const missing = reads ? "no writing" : "no reading";
+      return [`pid ${pid} fd ${fd}: the tree has ${missing} end of pipe ${inode}; a restored one is closed there`];
+    });
+  }
+
+  #noteEnds({ pid, fd, inode, flags }: OpenFile): void {
+    const mode = flags & openFlag.accessMode;
+    const known = this.#ends.get(inode) ?? { pid, fd, reads: false, writes: false };
+    known.reads ||= mode !== openFlag.writeOnly;
+    known.writes ||= mode !== 0;
+    this.#ends.set(inode, known);
+  }
+
   addPipe(id: number, file: OpenFile): void {
+    this.#noteEnds(file);
     this.#images.addFile("PIPE", { id, pipe: { id, pipe_id: file.inode, flags: file.flags, fown: file.owner() } });
     this.#addContent("pipes-data.img", "PIPES_DATA", file);
   }
