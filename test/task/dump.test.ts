@@ -150,6 +150,26 @@ test("a pipe whose other end is outside of the tree is warned of", async () => {
   });
 });
 
+test("a terminal of the tree with input that nobody has read is an obstacle", async () => {
+  await withTempDir("dump", async (images) => {
+    const script =
+      "import os,tty,time\nm,s=os.openpty()\ntty.setraw(s)\nos.write(m,b'typed ahead')\ntime.sleep(0.05)\n" +
+      `open('${images.join("ready")}','w')\ntime.sleep(1000)`;
+    const child = spawn("python3", ["-c", script], { stdio: "ignore", detached: true });
+    const pid = child.pid as number;
+    try {
+      await waitFor("the terminal", () => existsSync(images.join("ready")));
+      await assert.rejects(
+        dump({ pid, directory: images.join("img"), shellJob: true }),
+        /fd \d+: a pseudo-terminal with unread input/,
+      );
+    } finally {
+      process.kill(-pid, "SIGKILL");
+      await once(child, "exit");
+    }
+  });
+});
+
 test("a program that is left stopped is stopped, and goes on at SIGCONT", async () => {
   await withTempDir("dump", (images) =>
     withProgram("heap", async (program) => {

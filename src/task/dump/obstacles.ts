@@ -35,6 +35,16 @@ export interface ObstacleOptions {
 const namespaces = ["cgroup", "ipc", "mnt", "net", "pid", "pid_for_children", "time", "user", "uts"] as const;
 const streamType = 1;
 
+/** A terminal that is no pair's master. */
+interface HeldTerminal {
+  readonly pid: number;
+  readonly fd: number;
+  /** Its number, of a pseudo-terminal. */
+  readonly index: number | undefined;
+  /** Bytes typed that no one has read. */
+  readonly unread: number;
+}
+
 /** A line for people: "pid 12 fd 3: reason". */
 export function obstacleText({ pid, fd, reason }: Obstacle): string {
   return `pid ${pid}${fd === undefined ? "" : ` fd ${fd}`}: ${reason}`;
@@ -57,7 +67,7 @@ export function findObstacles(root: number, options: ObstacleOptions): Obstacle[
   }
   found.push(...lastingSharedMemory(root));
   const masters = new Set<number>();
-  const terminals: { pid: number; fd: number; index: number | undefined }[] = [];
+  const terminals: HeldTerminal[] = [];
   const unix = new Map<number, { pid: number; fd: number }>();
   for (const pid of pids) {
     found.push(
@@ -74,8 +84,9 @@ export function findObstacles(root: number, options: ObstacleOptions): Obstacle[
       }),
     );
   }
-  for (const { pid, fd, index } of terminals) {
+  for (const { pid, fd, index, unread } of terminals) {
     const paired = index !== undefined && masters.has(index);
+    if (paired && unread > 0) found.push({ pid, fd, reason: "a pseudo-terminal with unread input" });
     if (!paired && !options.shellJob) found.push({ pid, fd, reason: "a terminal of outside; use --shell-job" });
   }
   return [...found, ...unixObstacles(unix)];
@@ -250,7 +261,7 @@ function descriptorObstacles(
   pid: number,
   options: ObstacleOptions,
   masters: Set<number>,
-  terminals: { pid: number; fd: number; index: number | undefined }[],
+  terminals: HeldTerminal[],
   unix: Map<number, { pid: number; fd: number }>,
 ): Obstacle[] {
   const found: Obstacle[] = [];
@@ -278,18 +289,15 @@ function isGone(error: unknown): boolean {
   return error instanceof FaultlineError && (error.code === "NOT_FOUND" || error.details.errno === badDescriptor);
 }
 
-function noteTerminal(
-  file: OpenFile,
-  masters: Set<number>,
-  terminals: { pid: number; fd: number; index: number | undefined }[],
-): void {
+function noteTerminal(file: OpenFile, masters: Set<number>, terminals: HeldTerminal[]): void {
   const master = file.fields.get("tty-index");
   if (master !== undefined) {
     masters.add(Number(master));
     return;
   }
   const slave = /^\/dev\/pts\/(\d+)/.exec(file.link);
-  terminals.push({ pid: file.pid, fd: file.fd, index: slave === null ? undefined : Number(slave[1]) });
+  const unread = file.withCopy(unreadBytes);
+  terminals.push({ pid: file.pid, fd: file.fd, index: slave === null ? undefined : Number(slave[1]), unread });
 }
 
 function descriptorObstacle(file: OpenFile, type: string, options: ObstacleOptions): string | undefined {
