@@ -1,6 +1,6 @@
 {
   "variables": {
-    "lz4": "node_modules/lz4/deps/lz4/lib",
+    "lz4": "<!(node -p \"path.relative('', path.dirname(require.resolve('lz4/package.json')))\")/deps/lz4/lib",
     "faultline_sanitize%": ""
   },
   "targets": [
