@@ -1,6 +1,6 @@
 // faultline check: what this machine lacks, and what stands in the way of dumping a process tree.
 import type { Command } from "commander";
-import { pidArgument, sizeArgument } from "./dump";
+import { bytesOption, pidOption } from "./support/options";
 
 interface Options {
   tree?: number;
@@ -13,11 +13,11 @@ interface Options {
 
 export function define(command: Command): void {
   command
-    .option("-t, --tree <pid>", "also look for obstacles in the process tree below this pid", pidArgument)
+    .option("-t, --tree <pid>", "also look for obstacles in the process tree below this pid", pidOption("--tree"))
     .option("-j, --shell-job", "as for dump")
     .option("--tcp-close", "as for dump")
     .option("-l, --file-locks", "as for dump")
-    .option("--ghost-limit <size>", "as for dump", sizeArgument, 1024 * 1024)
+    .option("--ghost-limit <size>", "as for dump", bytesOption("--ghost-limit", 0), 1024 * 1024)
     .option("--json", "print JSON")
     .addHelpText(
       "after",

@@ -1,6 +1,7 @@
 // faultline dump: freezes a running process tree into an image directory.
-import { type Command, InvalidArgumentError, Option } from "commander";
+import { type Command, Option } from "commander";
 import type { DumpOptions, DumpResult } from "../src/task/dump/dump";
+import { bytesOption, pidOption, secondsOption } from "./support/options";
 
 interface Options {
   tree: number;
@@ -17,29 +18,9 @@ interface Options {
   json?: boolean;
 }
 
-export function pidArgument(text: string): number {
-  const pid = Number(text);
-  if (!/^\d+$/.test(text) || pid < 1 || pid > 4194304) throw new InvalidArgumentError("not a process id");
-  return pid;
-}
-
-/** Bytes, with K, M or G for powers of 1024. */
-export function sizeArgument(text: string): number {
-  const match = /^(\d+)([KMG]?)$/i.exec(text);
-  if (match === null) throw new InvalidArgumentError("not a size, like 4M");
-  const power = ["", "K", "M", "G"].indexOf((match[2] as string).toUpperCase());
-  return Number(match[1]) * 1024 ** power;
-}
-
-function secondsArgument(text: string): number {
-  const seconds = Number(text);
-  if (!(seconds > 0 && seconds <= 3600)) throw new InvalidArgumentError("not a time between 0 and 3600 seconds");
-  return seconds;
-}
-
 export function define(command: Command): void {
   command
-    .requiredOption("-t, --tree <pid>", "the root of the process tree", pidArgument)
+    .requiredOption("-t, --tree <pid>", "the root of the process tree", pidOption("--tree"))
     .requiredOption("-D, --images-dir <dir>", "where the images go; must not exist, or be empty")
     .option("-R, --leave-running", "let the tree run on after the dump")
     .addOption(new Option("-s, --leave-stopped", "leave the tree stopped after the dump").conflicts("leaveRunning"))
@@ -49,8 +30,13 @@ export function define(command: Command): void {
     .option("--tcp-established", "take TCP connections along; restore needs it too")
     .option("--link-remap", "accepted as CRIU's: a deleted file with another name is refused all the same")
     .option("-l, --file-locks", "take file locks along")
-    .option("--ghost-limit <size>", "largest deleted file that is taken along", sizeArgument, 1024 * 1024)
-    .option("--timeout <seconds>", "how long the tree may take to stop", secondsArgument, 10)
+    .option(
+      "--ghost-limit <size>",
+      "largest deleted file that is taken along",
+      bytesOption("--ghost-limit", 0),
+      1024 * 1024,
+    )
+    .option("--timeout <seconds>", "how long the tree may take to stop", secondsOption("--timeout", 0.001, 3600), 10)
     .option("--json", "print the summary as JSON")
     .addHelpText(
       "after",

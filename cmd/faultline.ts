@@ -1,9 +1,8 @@
 // The entry point of the command line: finds the verb and loads only that verb's file.
 // One file per verb beside this one; no logic here beyond dispatch and the last error handler.
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import type { Command } from "commander";
 import type { FaultlineError } from "../src/errors";
+import { version } from "./support/version";
 
 /** A verb's file exports `define`, which adds its options, help, example and action to `command`. */
 export interface VerbModule {
@@ -29,11 +28,6 @@ const verbs: readonly Verb[] = [
   { name: "serve", summary: "dump and restore on request, over a Unix socket", load: () => require("./serve") },
   { name: "inspect", summary: "look into checkpoint images", load: () => require("./inspect") },
 ];
-
-function version(): string {
-  const file = join(__dirname, "..", "..", "package.json");
-  return (JSON.parse(readFileSync(file, "utf8")) as { version: string }).version;
-}
 
 async function main(argv: readonly string[]): Promise<void> {
   const first = argv[2];

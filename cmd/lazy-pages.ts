@@ -1,13 +1,16 @@
 // faultline lazy-pages: stands in for `criu lazy-pages`. Options, progress and summaries; the work is src/wire/lazyDaemon.
 import { spawn } from "node:child_process";
-import { closeSync, openSync, writeFileSync, writeSync } from "node:fs";
+import { closeSync, openSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import type { Command } from "commander";
 import { FaultlineError } from "../src/errors";
+import { SPIN_US_DEFAULT } from "../src/limits";
 import type { ErrorPolicy, PagerReport, SessionReport } from "../src/pager/requests";
 import { LazyDaemon, type LazyDaemonResult } from "../src/wire/lazyDaemon";
 import { lazyProgress } from "./lazy-pages/progress";
 import { sessionLine, summaryJson } from "./lazy-pages/summary";
+import { bytesOption, onErrorHelp, policyOption, secondsOption, wholeOption } from "./support/options";
+import { signalDescriptor } from "./support/statusDescriptor";
 
 interface Options {
   readonly imagesDir: string;
@@ -37,19 +40,34 @@ export function define(command: Command): void {
   command
     .requiredOption("-D, --images-dir <dir>", "the image directory, raw or packed")
     .option("-W, --work-dir <dir>", "where the socket is made (default: the image directory)")
-    .option("--status-fd <fd>", "write a NUL byte there and close it when listening", whole)
+    .option("--status-fd <fd>", "write a NUL byte there and close it when listening", wholeOption("--status-fd"))
     .option("--pidfile <file>", "write the daemon's pid there")
     .option("-d, --daemon", "go to the background when listening")
     .option("-o, --log-file <file>", "with -d: where messages go (default: lazy-pages.log in the work directory)")
     .option("-v, --verbose", "say what happens, on stderr", (_: string, before: number) => before + 1, 0)
     .option("--keep", "serve any number of restores, until SIGTERM or SIGINT")
-    .option("--timeout <seconds>", "longest wait for a restore to connect or to go on; 0: for ever", seconds, 60)
+    .option(
+      "--timeout <seconds>",
+      "longest wait for a restore to connect or to go on; 0: for ever",
+      secondsOption("--timeout"),
+      60,
+    )
     .option("--stay-lazy", "never transfer in the background: pages only when touched")
     .option("--record", "note which pages are touched, for the working set of the next restore")
     .option("--no-working-set", "do not install the recorded working set ahead of the touches")
-    .option("--drain-rate <bytes>", "most bytes a second in the background, e.g. 50M", size, Number.POSITIVE_INFINITY)
-    .option("--on-error <policy>", "when pages cannot be read: kill, poison or wait", policy, "kill")
-    .option("--spin-us <us>", "poll that long after activity before sleeping", whole, 80)
+    .option(
+      "--drain-rate <bytes>",
+      "most bytes a second in the background, e.g. 50M",
+      bytesOption("--drain-rate", 1),
+      Number.POSITIVE_INFINITY,
+    )
+    .option("--on-error <policy>", onErrorHelp, policyOption("--on-error"), "kill")
+    .option(
+      "--spin-us <us>",
+      "poll that long after activity before sleeping",
+      wholeOption("--spin-us"),
+      SPIN_US_DEFAULT,
+    )
     .option("--metrics <address>", "serve Prometheus metrics at unix:PATH or HOST:PORT")
     .option("--trace <file>", "write each fault and event there, one JSON object a line")
     .option("--json", "print a JSON summary at the end, on stdout")
@@ -64,32 +82,6 @@ The restore must use the same work directory. SIGUSR1 prints a JSON summary on s
 Exit status: 0 when all pages were served, 1 when not, 2 for wrong usage.`,
     )
     .action((options: Options) => (options.daemon === true ? background(options) : serve(options)));
-}
-
-function usage(message: string): FaultlineError {
-  return new FaultlineError("USAGE", message, { advice: "see faultline lazy-pages --help" });
-}
-
-function whole(text: string): number {
-  if (!/^\d{1,9}$/.test(text)) throw usage(`"${text}" is not a whole number`);
-  return Number(text);
-}
-
-function seconds(text: string): number {
-  if (!/^\d{1,7}(\.\d+)?$/.test(text)) throw usage(`"${text}" is not a number of seconds`);
-  return Number(text);
-}
-
-function size(text: string): number {
-  const match = /^(\d{1,15})([KMG]?)$/i.exec(text);
-  const bytes = match === null ? 0 : Number(match[1]) * 1024 ** " KMG".indexOf(match[2]?.toUpperCase() || " ");
-  if (bytes < 1) throw usage(`"${text}" is not a number of bytes; K, M and G may follow it`);
-  return bytes;
-}
-
-function policy(text: string): ErrorPolicy {
-  if (text === "kill" || text === "poison" || text === "wait") return text;
-  throw usage(`"${text}" is not one of kill, poison, wait`);
 }
 
 function daemonOptions(options: Options, log: (line: string) => void, ended: (report: SessionReport) => void) {
@@ -149,15 +141,6 @@ function tellReady(options: Options): void {
   if (options.statusFd !== undefined) signalDescriptor(options.statusFd);
   const ready = process.env[READY_FD_VARIABLE];
   if (ready !== undefined) signalDescriptor(Number(ready));
-}
-
-function signalDescriptor(fd: number): void {
-  try {
-    writeSync(fd, Buffer.alloc(1));
-    closeSync(fd);
-  } catch (cause) {
-    throw new FaultlineError("USAGE", `descriptor ${fd} of --status-fd cannot be written`, { cause });
-  }
 }
 
 /** Starts this command again in a session of its own, and returns when it listens. */

@@ -6,13 +6,15 @@ import { checked, FaultlineError } from "../src/errors";
 import { native } from "../src/native";
 import type { ErrorPolicy, PagerOptions, SessionReport } from "../src/pager/requests";
 import type { ExitStatus, RestoreOptions, RestoreProgress, RestoreResult } from "../src/task/restore/restore";
+import { bytesOption, onErrorHelp, policyOption, wholeOption } from "./support/options";
+import { signalDescriptor } from "./support/statusDescriptor";
 
 interface Options {
   readonly imagesDir: string;
   readonly workDir?: string;
   readonly restoreDetached?: true;
   readonly pidfile?: string;
-  readonly statusFd?: string;
+  readonly statusFd?: number;
   readonly shellJob?: true;
   readonly tcpEstablished?: true;
   readonly tcpClose?: true;
@@ -21,8 +23,8 @@ interface Options {
   readonly stayLazy?: true;
   readonly record?: true;
   readonly workingSet: boolean;
-  readonly drainRate?: string;
-  readonly onError: string;
+  readonly drainRate?: number;
+  readonly onError: ErrorPolicy;
   readonly logFile?: string;
   readonly verbose?: string | true;
   readonly json?: true;
@@ -32,8 +34,6 @@ interface Options {
 const forwarded = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGCONT"] as const;
 /** Those by which a person ends a restore that has not come to the end. */
 const ending: readonly NodeJS.Signals[] = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"];
-const policies: readonly string[] = ["kill", "poison", "wait"];
-const units: Readonly<Record<string, number>> = { "": 1, k: 2 ** 10, m: 2 ** 20, g: 2 ** 30 };
 
 export function define(command: Command): void {
   command
@@ -41,7 +41,11 @@ export function define(command: Command): void {
     .option("-W, --work-dir <dir>", "where the pid file and the log go (default: the current directory)")
     .option("-d, --restore-detached", "return when the tree runs; pages follow from the background")
     .option("--pidfile <file>", "write the root's pid there")
-    .option("--status-fd <fd>", "write a NUL byte to this descriptor when the tree runs, and close it")
+    .option(
+      "--status-fd <fd>",
+      "write a NUL byte to this descriptor when the tree runs, and close it",
+      wholeOption("--status-fd"),
+    )
     .option("-j, --shell-job", "the tree is part of a shell's session and joins this one")
     .option("--tcp-established", "keep established TCP connections")
     .option("--tcp-close", "close established TCP connections")
@@ -52,8 +56,8 @@ export function define(command: Command): void {
     .option("--stay-lazy", "bring pages only when they are touched")
     .option("--record", "note which pages are touched, for the working set of the next restore")
     .option("--no-working-set", "do not install the recorded working set ahead of the touches")
-    .option("--drain-rate <bytes>", "most bytes a second read in the background, with k, m or g")
-    .option("--on-error <policy>", "what happens to tasks whose pages cannot be had: kill, poison or wait", "kill")
+    .option("--drain-rate <bytes>", "most bytes a second in the background, e.g. 50M", bytesOption("--drain-rate", 1))
+    .option("--on-error <policy>", onErrorHelp, policyOption("--on-error"), "kill")
     .option("-o, --log-file <file>", "where messages go once detached (default: nowhere)")
     .option("-v, --verbose [level]", "say what is done, on stderr")
     .option("--json", "print what happened as JSON, one object a line")
@@ -147,18 +151,12 @@ class SignalRelay {
 }
 
 function checkOptions(options: Options): Partial<PagerOptions> {
-  if (!policies.includes(options.onError))
-    throw usage(`--on-error ${options.onError} is none of ${policies.join(", ")}`);
-  if (options.statusFd !== undefined && !/^\d+$/.test(options.statusFd)) throw usage("--status-fd takes a descriptor");
   if (options.shellJob === true && options.restoreDetached === true) {
     throw usage("-j keeps the tree in this session, -d leaves it");
   }
-  const base = { onError: options.onError as ErrorPolicy, stayLazy: options.stayLazy === true };
-  if (options.drainRate === undefined) return base;
-  const match = /^(\d+)([kmg]?)$/i.exec(options.drainRate);
-  const drainRateBytes = Number(match?.[1]) * (units[match?.[2]?.toLowerCase() ?? ""] ?? Number.NaN);
-  if (!(drainRateBytes > 0)) throw usage(`--drain-rate ${options.drainRate} is no number of bytes, as in 50m`);
-  return { ...base, drainRateBytes };
+  const { onError, drainRate } = options;
+  const base = { onError, stayLazy: options.stayLazy === true };
+  return drainRate === undefined ? base : { ...base, drainRateBytes: drainRate };
 }
 
 function usage(message: string): FaultlineError {
@@ -170,8 +168,7 @@ function announce(options: Options, result: RestoreResult): void {
   const folder = options.workDir ?? ".";
   if (options.pidfile !== undefined) writeFileSync(resolve(folder, options.pidfile), String(result.pid));
   if (options.statusFd !== undefined) {
-    writeSync(Number(options.statusFd), "\0");
-    closeSync(Number(options.statusFd));
+    signalDescriptor(options.statusFd);
   }
   if (options.json === true) {
     const { pid, pids, lazy, eagerPages, missingPages, times } = result;

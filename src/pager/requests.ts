@@ -4,7 +4,8 @@
  * What happens to a task whose missing pages cannot be read any more. A task never runs on with zeros where it had
  * data: `kill` ends it by SIGKILL, `poison` makes later touches raise SIGBUS, `wait` leaves the touching threads parked.
  */
-export type ErrorPolicy = "kill" | "poison" | "wait";
+export const errorPolicies = ["kill", "poison", "wait"] as const;
+export type ErrorPolicy = (typeof errorPolicies)[number];
 
 export interface PagerOptions {
   /** Never drain: pages come only when touched. */
