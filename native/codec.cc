@@ -55,7 +55,7 @@ int decodeBlock(int codec, const uint8_t* stored, size_t storedBytes, int64_t ch
   if (checksum >= 0 && XXH32(stored, storedBytes, 0) != static_cast<uint32_t>(checksum)) return -EBADMSG;
   if (codec == kBlockRaw) {
     if (storedBytes != outBytes) return -EILSEQ;
-    std::memcpy(out, stored, outBytes);
+    if (stored != out) std::memcpy(out, stored, outBytes);
     return 0;
   }
   if (codec != kBlockLz4) return -EINVAL;

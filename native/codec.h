@@ -13,7 +13,8 @@ enum BlockCodec : int { kBlockZero = 0, kBlockRaw = 1, kBlockLz4 = 2 };
 
 // Decodes a block of storedBytes at `stored` into exactly outBytes at `out`. `checksum` is the XXH32 (seed 0) of the
 // stored bytes, or -1 for none. Returns 0; -EBADMSG where the checksum differs; -EILSEQ where the bytes do not decode to
-// exactly outBytes; -EINVAL for an unknown codec. Never writes outside [out, out + outBytes).
+// exactly outBytes; -EINVAL for an unknown codec. Never writes outside [out, out + outBytes). A raw block
+// may be read to its place before: `stored` is `out` then.
 int decodeBlock(int codec, const uint8_t* stored, size_t storedBytes, int64_t checksum, uint8_t* out, size_t outBytes);
 
 // Whether all bytes are zero.

@@ -4,22 +4,19 @@
 // The constants are our own because Debian's linux/userfaultfd.h stops at feature bit 12; the asserts below hold
 // them to the kernel's ABI (include/uapi/linux/userfaultfd.h).
 #include <fcntl.h>
-#include <lz4.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 #include <cstddef>
 #include <cstring>
 
 #include "addon.h"
+#include "codec.h"
 
 namespace faultline {
 
 namespace {
-
-constexpr uint64_t kPageBytes = 4096;
 
 // struct uffdio_range and its uses.
 struct Range {
@@ -92,8 +89,6 @@ constexpr int64_t kBlockChecksum = -10002;
 constexpr int64_t kBlockDecode = -10003;
 constexpr int64_t kBlockReadErrno = -20000;
 
-enum Codec { kZero = 0, kRaw = 1, kLz4 = 2 };
-
 // A partial result counts as success: its bytes. `done` keeps its preset 0 where an old kernel leaves it untouched.
 int64_t installed(int status, int64_t done, uint64_t length) {
   if (status == 0) return static_cast<int64_t>(length);
@@ -113,18 +108,20 @@ int64_t fill(int fd, unsigned long request, uint64_t address, uint64_t length, u
   return installed(status, argument.done, length);
 }
 
-int64_t readAll(int fd, uint8_t* into, uint64_t length, uint64_t offset) {
-  uint64_t got = 0;
-  while (got < length) {
-    const ssize_t count = pread(fd, into + got, length - got, static_cast<off_t>(offset + got));
-    if (count < 0) {
-      if (errno == EINTR) continue;
-      return kBlockReadErrno - errno;
-    }
-    if (count == 0) return kBlockTruncated;
-    got += static_cast<uint64_t>(count);
+// What a failed decode or read of a block is called here (codec.h), so that it cannot be taken for an errno of the install.
+int64_t blockStatus(int status) {
+  switch (status) {
+    case 0:
+      return 0;
+    case -ENODATA:
+      return kBlockTruncated;
+    case -EBADMSG:
+      return kBlockChecksum;
+    case -EILSEQ:
+      return kBlockDecode;
+    default:
+      return kBlockReadErrno + status;
   }
-  return 0;
 }
 
 struct Block {
@@ -140,21 +137,18 @@ struct Block {
 int64_t load(const Block& block, uint64_t skip, uint64_t count, uint8_t* scratch, uint8_t* into) {
   const uint64_t from = skip * kPageBytes;
   const uint64_t length = count * kPageBytes;
-  const bool checked = block.checksum >= 0;
-  if (block.codec == kZero) {
+  const uint64_t whole = block.pageCount * kPageBytes;
+  if (block.codec == kBlockZero) {
     memset(into + from, 0, length);
     return 0;
   }
-  if (block.codec == kRaw && !checked) return readAll(block.fd, into + from, length, block.offset + from);
-  uint8_t* stored = block.codec == kRaw ? into : scratch;
-  const int64_t status = readAll(block.fd, stored, block.storedBytes, block.offset);
-  if (status < 0) return status;
-  if (checked && XXH32(stored, block.storedBytes, 0) != static_cast<uint32_t>(block.checksum)) return kBlockChecksum;
-  if (block.codec == kRaw) return 0;
-  const int want = static_cast<int>(block.pageCount * kPageBytes);
-  const int got = LZ4_decompress_safe(reinterpret_cast<const char*>(stored), reinterpret_cast<char*>(into),
-                                      static_cast<int>(block.storedBytes), want);
-  return got == want ? 0 : kBlockDecode;
+  if (block.codec == kBlockRaw && block.checksum < 0) {
+    return blockStatus(preadFully(block.fd, into + from, length, block.offset + from));
+  }
+  uint8_t* stored = block.codec == kBlockRaw ? into : scratch;
+  int status = preadFully(block.fd, stored, block.storedBytes, block.offset);
+  if (status == 0) status = decodeBlock(block.codec, stored, block.storedBytes, block.checksum, into, whole);
+  return blockStatus(status);
 }
 
 uint8_t* bytes(const Napi::Value& value) {
