@@ -30,6 +30,8 @@ const verbs: readonly Verb[] = [
 ];
 
 async function main(argv: readonly string[]): Promise<void> {
+  // `help VERB` is `VERB --help`: commander's own would not know the verb's options, since its file is not loaded.
+  if (argv[2] === "help" && argv[3] !== undefined) return main([...argv.slice(0, 2), argv[3], "--help"]);
   const first = argv[2];
   if ((first === "--version" || first === "-V") && argv.length === 3) {
     process.stdout.write(`${version()}\n`);
@@ -39,7 +41,7 @@ async function main(argv: readonly string[]): Promise<void> {
   const program = new Command("faultline")
     .description("Freeze a Linux process tree into an image directory and restore it lazily.")
     .version(version(), "-V, --version")
-    .showHelpAfterError("(run with --help for usage)")
+    .configureOutput({ outputError: (text, write) => write(usageLine(text)) })
     .exitOverride();
   for (const verb of verbs) {
     const command = program.command(verb.name).description(verb.summary);
@@ -47,6 +49,14 @@ async function main(argv: readonly string[]): Promise<void> {
     if (verb.name === first) verb.load().define(command);
   }
   await program.parseAsync(argv as string[]);
+}
+
+/** commander's complaint in the form of every other error. */
+function usageLine(text: string): string {
+  return `faultline: ${text
+    .trim()
+    .replace(/^error: /, "")
+    .replace(/\s*\n\s*/g, " ")}; run with --help for usage\n`;
 }
 
 function fail(error: unknown): void {
@@ -57,6 +67,11 @@ function fail(error: unknown): void {
   if (isFaultlineError(error)) {
     process.stderr.write(`faultline: ${error.line()}\n`);
     process.exitCode = error.code === "USAGE" ? 2 : 1;
+    return;
+  }
+  if (isSystemError(error)) {
+    process.stderr.write(`faultline: ${error.message}\n`);
+    process.exitCode = 1;
     return;
   }
   process.stderr.write(`faultline: unexpected failure, please report it:\n${(error as Error)?.stack ?? error}\n`);
@@ -71,10 +86,17 @@ function isFaultlineError(error: unknown): error is FaultlineError {
   return (error as { name?: unknown } | null)?.name === "FaultlineError";
 }
 
+/** What Node throws for a system call that failed, such as a file that cannot be written; the message names the path. */
+function isSystemError(error: unknown): error is NodeJS.ErrnoException {
+  return error instanceof Error && typeof (error as NodeJS.ErrnoException).syscall === "string";
+}
+
 // A reader that closes the pipe early (`| head`) is not an error.
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {
   if (error.code === "EPIPE") process.exit(process.exitCode ?? 0);
-  throw error;
+  // A full disk, or a standard output that was closed before: what was asked for was not told.
+  process.stderr.write(`faultline: standard output cannot be written: ${error.message}\n`);
+  process.exit(1);
 });
 
 main(process.argv).catch(fail);

@@ -26,9 +26,7 @@ const questions: readonly Question[] = [
 
 export function define(command: Command): void {
   const asked = process.argv.slice(3).find((word) => !word.startsWith("-"));
-  command
-    .showHelpAfterError("(run with --help for usage)")
-    .addHelpText("after", "\nExample:\n  faultline inspect show images/core-1.img");
+  command.addHelpText("after", "\nExample:\n  faultline inspect show images/core-1.img");
   for (const question of questions) {
     const sub = command.command(question.name).description(question.summary).exitOverride();
     if (question.name === asked) question.load().define(sub);
