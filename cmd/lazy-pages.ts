@@ -113,8 +113,7 @@ async function serve(options: Options): Promise<void> {
     process.stdout.write(`${summaryJson(report)}\n`);
   };
   process.on("SIGUSR1", () => void daemon.report().then(printReport, () => undefined));
-  const metrics = options.metrics === undefined ? undefined : await startMetrics(options.metrics, daemon);
-  tellReady(options);
+  const metrics = await becomeReady(options, daemon);
   log(`listening in ${resolve(options.workDir ?? options.imagesDir)}`);
   progress.follow(() => daemon.report());
   let result: LazyDaemonResult;
@@ -128,6 +127,21 @@ async function serve(options: Options): Promise<void> {
   // A daemon that was told to keep serving and then told to stop has done its work where no session failed.
   const failed = result.sessions.some((session) => session.state !== "done");
   if (failed || (!result.ok && options.keep !== true)) process.exitCode = 1;
+}
+
+/** Metrics, the pidfile and the status descriptor; a daemon that cannot have what was asked for goes again. */
+async function becomeReady(options: Options, daemon: LazyDaemon): Promise<{ close(): Promise<void> } | undefined> {
+  let metrics: { close(): Promise<void> } | undefined;
+  try {
+    if (options.metrics !== undefined) metrics = await startMetrics(options.metrics, daemon);
+    tellReady(options);
+    return metrics;
+  } catch (error) {
+    await metrics?.close();
+    daemon.stop();
+    await daemon.serve();
+    throw error;
+  }
 }
 
 async function startMetrics(address: string, daemon: LazyDaemon): Promise<{ close(): Promise<void> }> {

@@ -1,5 +1,5 @@
 // Reads and parses /proc of one task: stat, status, maps, fdinfo and their kin. Facts only (proc(5)); no decisions.
-import { lstatSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { existsSync, lstatSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { FaultlineError } from "../errors";
 import { decodeText } from "../images/text";
 
@@ -49,7 +49,8 @@ function procError(cause: unknown, file: string, pid: number): FaultlineError {
   const { code, errno } = cause as NodeJS.ErrnoException;
   const gone = code === "ENOENT" || code === "ESRCH";
   const refused = code === "EACCES" || code === "EPERM";
-  return new FaultlineError(gone ? "NOT_FOUND" : refused ? "PERMISSION" : "SYSTEM", "cannot read the task's state", {
+  const message = gone && !existsSync(`/proc/${pid}`) ? "there is no such process" : "cannot read the task's state";
+  return new FaultlineError(gone ? "NOT_FOUND" : refused ? "PERMISSION" : "SYSTEM", message, {
     file,
     pid,
     errno: errno === undefined ? undefined : Math.abs(errno),

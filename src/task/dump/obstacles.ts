@@ -178,7 +178,11 @@ function sessionObstacles(
   return [{ pid: stat.pid, reason: `its session leader ${stat.session} is outside of the tree; use --shell-job` }];
 }
 
+/** PF_KTHREAD (include/linux/sched.h), in the flags of /proc/PID/stat. Such a task has no program and no memory. */
+const kernelThread = 0x00200000;
+
 function taskObstacles(pid: number): Obstacle[] {
+  if ((readStat(pid).flags & kernelThread) !== 0) return [{ pid, reason: "a thread of the kernel" }];
   const found: Obstacle[] = [];
   const add = (reason: string): void => {
     found.push({ pid, reason });
