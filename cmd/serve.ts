@@ -9,6 +9,7 @@ interface Options {
   readonly stayLazy?: true;
   readonly drainRate?: number;
   readonly onError: ErrorPolicy;
+  readonly warm?: readonly string[];
 }
 
 export function define(command: Command): void {
@@ -17,6 +18,7 @@ export function define(command: Command): void {
     .option("--stay-lazy", "bring pages only when they are touched")
     .option("--drain-rate <bytes>", "most bytes a second in the background, e.g. 50M", bytesOption("--drain-rate", 1))
     .option("--on-error <policy>", onErrorHelp, policyOption("--on-error"), "kill")
+    .option("--warm <dirs...>", "image directories that will be restored: their first restore is quicker for it")
     .addHelpText(
       "after",
       `
@@ -37,6 +39,7 @@ async function serve(options: Options): Promise<void> {
     onError: options.onError,
     stayLazy: options.stayLazy,
     drainRateBytes: options.drainRate,
+    warm: options.warm,
   });
   const service = await startService({
     socket: options.socket,

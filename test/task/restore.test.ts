@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { test } from "node:test";
 import { Restorer } from "../../src/task/restore/restore";
 import { criuDump } from "../support/criu";
@@ -158,4 +158,26 @@ test("a process whose arguments are looked at while it is made still finds its s
   } finally {
     await restorer.close();
   }
+});
+
+test("a warm-up for a directory makes nothing, and says what a restore of it would refuse", limit, async () => {
+  await withProgram("pipes", async (program) => {
+    await withTempDir("restore", async (images) => {
+      await dumpWithCriu(program, images);
+      const restorer = new Restorer();
+      try {
+        assert.throws(() => restorer.warmUp([images.join("none")]), /no such image directory/);
+        restorer.warmUp([images.path]);
+        await restorer.pager();
+        assert.ok(!existsSync(`/proc/${program.pid}`));
+        const result = await restorer.restore({ imagesDir: images.path });
+        program.go();
+        assert.equal(await program.verdict(), "PASS");
+        await result.waitExit();
+        await result.pages;
+      } finally {
+        await restorer.close();
+      }
+    });
+  });
 });
