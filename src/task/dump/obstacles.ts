@@ -10,6 +10,7 @@ import { inetFacts, tcpState } from "./descriptors/inetSocket";
 import { netlinkObstacle } from "./descriptors/netlinkSocket";
 import { pipeContent } from "./descriptors/pipes";
 import { connectedStates } from "./descriptors/tcpConnections";
+import { isPacketMaster } from "./descriptors/terminals";
 import { unixSockets } from "./descriptors/unixSockets";
 import { typeOf } from "./filesTable";
 import { pause, treeOf } from "./freeze";
@@ -308,8 +309,13 @@ function descriptorObstacle(file: OpenFile, type: string, options: ObstacleOptio
   if (type === "PIPE" && (file.flags & openFlag.direct) !== 0 && pipeContent(file).bytes.length > 0) {
     return "a pipe in packet mode with unread packets";
   }
-  if (type === "TTY" && file.fields.has("tty-index") && file.withCopy(unreadBytes) > 0) {
-    return "a pseudo-terminal with unread output";
+  if (
+    type === "TTY" &&
+    file.fields.has("tty-index") &&
+    file.withCopy(isPacketMaster) &&
+    file.withCopy(unreadBytes) > 0
+  ) {
+    return "a pseudo-terminal in packet mode with unread output";
   }
   if (type === "INETSK") return file.withCopy((fd) => inetObstacle(fd, options));
   if (type === "NETLINKSK") return file.withCopy(netlinkObstacle);

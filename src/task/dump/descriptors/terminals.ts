@@ -4,6 +4,7 @@ import { readStat } from "../../proc";
 import type { ImageSet } from "../imageSet";
 import type { OpenFile } from "../openFile";
 import { heldFile, type RegularFiles } from "../regularFiles";
+import { peekOutput } from "./terminalQueue";
 
 const request = {
   getTermios: 0x5401, // TCGETS: struct termios, 36 bytes
@@ -22,6 +23,11 @@ const ttyType = { unknown: 0, pty: 1, console: 2, vt: 3, currentTty: 4, serial: 
 const majorSlaveFirst = 136;
 const majorSlaveLast = 143;
 
+/** Whether each read of a master begins with a byte of its own (TIOCPKT). */
+export function isPacketMaster(fd: number): boolean {
+  return number(fd, request.getPacketMode) !== 0;
+}
+
 function number(fd: number, what: number): number {
   const value = new Int32Array(1);
   return native.ioctlBuffer(fd, what, value) < 0 ? 0 : (value[0] as number);
@@ -32,6 +38,9 @@ function termios(fd: number, what: number) {
   if (native.ioctlBuffer(fd, what, buffer) < 0) return undefined;
   const cflag = buffer.readUInt32LE(8);
   const speed = cflag & 0o10017;
+  // CRIU's images hold the bytes of c_cc four to a word, and as many words as there are bytes.
+  const packed = Buffer.alloc(controlCharacters * 4);
+  buffer.copy(packed, 0, 17, 17 + controlCharacters);
   return {
     c_iflag: buffer.readUInt32LE(0),
     c_oflag: buffer.readUInt32LE(4),
@@ -40,7 +49,7 @@ function termios(fd: number, what: number) {
     c_line: buffer[16] as number,
     c_ispeed: speed,
     c_ospeed: speed,
-    c_cc: [...buffer.subarray(17, 17 + controlCharacters)],
+    c_cc: Array.from({ length: controlCharacters }, (_, index) => packed.readUInt32LE(index * 4)),
   };
 }
 
@@ -80,6 +89,8 @@ export class Terminals {
       if (!this.#infos.has(infoId)) {
         this.#infos.add(infoId);
         this.#addInfo(infoId, file, fd, isMaster || isSlave ? { index, isMaster } : undefined);
+        const unread = isMaster ? peekOutput(fd, index, file.pid) : Buffer.alloc(0);
+        if (unread.length > 0) this.#images.add("tty-data.img", "TTY_DATA", { tty_id: infoId, data: unread });
       }
       const regularId = this.#regular.add(heldFile(file.pid, `fd/${file.fd}`), { flags: file.flags, position: 0n });
       this.#images.addFile("TTY", {
