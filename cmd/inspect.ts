@@ -20,6 +20,11 @@ const questions: readonly Question[] = [
   { name: "diff", summary: "what changed between two checkpoints", load: () => require("./inspect/diff") },
   { name: "core", summary: "a task as an ELF core file for gdb", load: () => require("./inspect/core") },
   { name: "report", summary: "an HTML page about an image", load: () => require("./inspect/report") },
+  {
+    name: "workingset",
+    summary: "which pages restores touched early",
+    load: () => require("./inspect/workingset"),
+  },
   { name: "show", summary: "an image file as JSON", load: () => require("./inspect/show") },
   { name: "encode", summary: "JSON back to an image file", load: () => require("./inspect/encode") },
 ];

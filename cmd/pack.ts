@@ -10,6 +10,7 @@ interface Options {
   readonly level?: string;
   readonly block?: string;
   readonly forCriu?: true;
+  readonly byWorkingSet?: true;
   readonly json?: true;
 }
 
@@ -24,6 +25,7 @@ export function define(command: Command): void {
     .option("--level <level>", "the level of LZ4-HC, 1 to 12 (default 9)")
     .option("--block <size>", "most bytes in a block: 4K, 8K, 16K, 32K or 64K (default)")
     .option("--for-criu", "leave the pages that CRIU reads eagerly where it looks for them")
+    .option("--by-working-set", "store what restores touched early (restore --record) first")
     .option("--json", "the summary as JSON")
     .addHelpText("after", "\nExample:\n  faultline pack --hc -o images-packed images")
     .action(pack);
@@ -40,6 +42,7 @@ async function pack(directory: string, options: Options): Promise<void> {
       level,
       pagesPerBlock,
       forCriu: options.forCriu,
+      byWorkingSet: options.byWorkingSet,
       onProgress: progress.step,
       signal: progress.signal,
     });

@@ -22,6 +22,7 @@ import { join } from "node:path";
 import { FaultlineError } from "../errors";
 import { PAGE_BYTES } from "../limits";
 import { native } from "../native";
+import { BlockOrder, filePages } from "./blockOrder";
 import {
   criuPagemap,
   EAGER_PAGES_OFFSET,
@@ -40,6 +41,7 @@ import { fileError, openImageFile } from "./openFile";
 import { PackedPagesReader } from "./packed";
 import { PackedPagesWriter } from "./packedWriter";
 import { decodePagemap, PageFlag, type Pagemap } from "./pagemap";
+import { readWorkingSet } from "./workingSet";
 
 export interface PackOptions {
   /** Where the packed directory goes; must not exist. Default: in place. */
@@ -50,6 +52,8 @@ export interface PackOptions {
   readonly pagesPerBlock?: number | undefined;
   /** Leave the pages that CRIU reads eagerly where it looks for them. */
   readonly forCriu?: boolean | undefined;
+  /** Store the blocks of the recorded working sets first. */
+  readonly byWorkingSet?: boolean | undefined;
   /** Bytes of page files done, of all. */
   readonly onProgress?: ((doneBytes: number, totalBytes: number) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -260,10 +264,14 @@ class Packing {
     try {
       const { size } = fstatSync(fd);
       this.checkLength(set, size);
-      await this.addRuns(writer, fd, runBorders(set, Math.floor(size / PAGE_BYTES)));
+      const borders = runBorders(set, Math.floor(size / PAGE_BYTES));
+      const order =
+        this.options.byWorkingSet === true ? this.storageOrder(set, borders, writer.pagesPerBlock) : undefined;
+      if (order === undefined) await this.addRuns(writer, fd, borders);
+      else await this.addOrdered(writer, fd, order);
       const tail = Buffer.alloc(size % PAGE_BYTES);
       readSync(fd, tail, 0, tail.length, size - tail.length);
-      const summary = await writer.finish(tail);
+      const summary = await writer.finish(tail, order);
       this.rawBytes += size;
       this.packedBytes += summary.fileBytes;
     } catch (error) {
@@ -295,6 +303,28 @@ class Packing {
         this.doneBytes += pages * PAGE_BYTES;
         this.options.onProgress?.(this.doneBytes, this.totalBytes);
       }
+    }
+  }
+
+  /** The blocks of the working sets of the page file's tasks, most wanted first; undefined where there are none. */
+  private storageOrder(set: PageSet, borders: readonly number[], pagesPerBlock: number): BlockOrder | undefined {
+    const blocks = new BlockOrder(borders, pagesPerBlock);
+    for (const { name, pagemap } of set.pagemaps) {
+      const pid = /^pagemap-(\d+)\.img$/.exec(name)?.[1];
+      const wanted = pid === undefined ? undefined : readWorkingSet(this.path, Number(pid));
+      for (const { firstPage, pageCount } of wanted?.ranges ?? []) {
+        for (const [from, to] of filePages(pagemap, firstPage, firstPage + pageCount)) blocks.want(from, to);
+      }
+    }
+    return blocks.firstBlocks.length === 0 ? undefined : blocks;
+  }
+
+  private async addOrdered(writer: PackedPagesWriter, fd: number, order: BlockOrder): Promise<void> {
+    for (const [from, to] of order.stretches()) {
+      throwIfAborted(this.options.signal);
+      await writer.addFileRun(fd, from * PAGE_BYTES, to - from);
+      this.doneBytes += (to - from) * PAGE_BYTES;
+      this.options.onProgress?.(this.doneBytes, this.totalBytes);
     }
   }
 
@@ -470,7 +500,7 @@ async function unpackTo(
   target: string,
   onPages: (bytes: number) => void,
 ): Promise<void> {
-  const { offsets, firstPages, checksums, blockCount, pageCount, tail, pagesPerBlock } = reader.index;
+  const { offsets, firstPages, checksums, blockCount, pageCount, tail, pagesPerBlock, places } = reader.index;
   ftruncateSync(fd, pageCount * PAGE_BYTES + tail.length);
   let next = 0;
   const lane = async (): Promise<void> => {
@@ -478,9 +508,14 @@ async function unpackTo(
     const stored = Buffer.allocUnsafeSlow(out.length);
     while (next < blockCount) {
       const first = next;
-      const end = Math.min(first + UNPACK_BLOCKS, blockCount);
+      const end = stretchEnd(places, first, Math.min(first + UNPACK_BLOCKS, blockCount));
       next = end;
-      const done = await native.unpackBlocks(reader.fd, offsets, firstPages, checksums, first, end, stored, out, fd);
+      const place = places === undefined ? first : places[first]!;
+      const count = end - first;
+      const starts = offsets.subarray(place, place + count + 1);
+      const pages = firstPages.subarray(first, end + 1);
+      const sums = checksums.subarray(place, place + count);
+      const done = await native.unpackBlocks(reader.fd, starts, pages, sums, 0, count, stored, out, fd);
       if (done < 0) throw unpackError(-done, reader, target, first, end);
       onPages((firstPages[end]! - firstPages[first]!) * PAGE_BYTES);
     }
@@ -489,6 +524,14 @@ async function unpackTo(
   for (const outcome of lanes) if (outcome.status === "rejected") throw outcome.reason;
   if (tail.length > 0) writeSync(fd, tail, 0, tail.length, pageCount * PAGE_BYTES);
   fsyncSync(fd);
+}
+
+/** Where the blocks from `first` on, at most to `end`, stop being stored one behind the other. */
+function stretchEnd(places: Uint32Array | undefined, first: number, end: number): number {
+  let block = first + 1;
+  if (places === undefined) return end;
+  while (block < end && places[block] === places[block - 1]! + 1) block++;
+  return block;
 }
 
 const ENODATA = 61;

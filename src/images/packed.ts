@@ -59,14 +59,15 @@ export class PackedPagesReader implements Disposable {
 
   /** Where and how block `block` (0 to blockCount - 1) is stored. */
   block(block: number): BlockRef {
-    const { offsets, firstPages, checksums, blockCount } = this.index;
+    const { offsets, firstPages, checksums, blockCount, places } = this.index;
     if (!(block >= 0 && block < blockCount)) throw new RangeError(`block ${block} of ${this.file}`);
-    const offset = offsets[block]!;
-    const storedBytes = offsets[block + 1]! - offset;
+    const place = places === undefined ? block : places[block]!;
+    const offset = offsets[place]!;
+    const storedBytes = offsets[place + 1]! - offset;
     const pageCount = firstPages[block + 1]! - firstPages[block]!;
     const codec =
       storedBytes === 0 ? BlockCodec.Zero : storedBytes === pageCount * PAGE_BYTES ? BlockCodec.Raw : BlockCodec.Lz4;
-    return { fd: this.fd, file: this.file, codec, offset, storedBytes, pageCount, checksum: checksums[block]! };
+    return { fd: this.fd, file: this.file, codec, offset, storedBytes, pageCount, checksum: checksums[place]! };
   }
 
   /** Decodes pages [page, page + pageCount) into the start of `out`. Throws where a block is damaged. */

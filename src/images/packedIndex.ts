@@ -4,7 +4,10 @@
 import { FaultlineError } from "../errors";
 import { BLOCK_PAGES_MAX, IMAGE_PAGES_MAX, PAGE_BYTES } from "../limits";
 
+/** Blocks in page order. */
 export const PACKED_VERSION = 1;
+/** Some blocks are stored ahead of their turn. */
+export const PACKED_VERSION_ORDERED = 2;
 /** The codec number of LZ4 blocks, the only one so far. */
 export const PACKED_CODEC_LZ4 = 2;
 /** Bytes of the trailer: u64 index offset, u64 index length, u32 XXH32 of the index, u32 version, magic. */
@@ -16,19 +19,24 @@ export interface PackedTrailer {
   readonly indexOffset: number;
   readonly indexBytes: number;
   readonly indexChecksum: number;
+  readonly version: number;
 }
 
-/** What a packed file holds, block by block. Block i has pages [firstPages[i], firstPages[i + 1]) of the raw file. */
+/**
+ * What a packed file holds, block by block. Block i has pages [firstPages[i], firstPages[i + 1]) of the raw file, and is
+ * stored as the places[i]-th, or as the i-th where there are no places.
+ */
 export interface PackedIndex {
   readonly pagesPerBlock: number;
   readonly pageCount: number;
   readonly blockCount: number;
-  /** Where each block's stored bytes start; one element more than blocks. */
+  /** Where the stored bytes of each block start, by place; one element more than blocks. */
   readonly offsets: Float64Array;
   /** The first page of each block; one element more than blocks. */
   readonly firstPages: Float64Array;
-  /** XXH32 of each block's stored bytes. */
+  /** XXH32 of each block's stored bytes, by place. */
   readonly checksums: Uint32Array;
+  readonly places: Uint32Array | undefined;
   /** The raw file's bytes after its last whole page, fewer than 4096. */
   readonly tail: Uint8Array;
 }
@@ -40,6 +48,8 @@ export interface PackedContents {
   readonly storedBytes: Uint32Array;
   readonly checksums: Uint32Array;
   readonly runPages: Float64Array;
+  /** Blocks stored before the others; `storedBytes` and `checksums` are in the order of storage. */
+  readonly firstBlocks?: Uint32Array | undefined;
   readonly tail: Uint8Array;
 }
 
@@ -53,7 +63,7 @@ export function decodeTrailer(bytes: Buffer, fileBytes: number, file: string): P
     throw new FaultlineError("IMAGE_CORRUPT", "the file does not end as a packed page file does", { file, offset });
   }
   const version = bytes.readUInt32LE(20);
-  if (version !== PACKED_VERSION) {
+  if (version !== PACKED_VERSION && version !== PACKED_VERSION_ORDERED) {
     throw new FaultlineError("IMAGE_UNSUPPORTED", `packed page files of version ${version} are not known`, {
       file,
       offset: offset + 20,
@@ -64,15 +74,15 @@ export function decodeTrailer(bytes: Buffer, fileBytes: number, file: string): P
   if (indexOffset + indexBytes !== offset) {
     throw new FaultlineError("IMAGE_CORRUPT", "the trailer's index does not end at the trailer", { file, offset });
   }
-  return { indexOffset, indexBytes, indexChecksum: bytes.readUInt32LE(16) };
+  return { indexOffset, indexBytes, indexChecksum: bytes.readUInt32LE(16), version };
 }
 
-export function encodeTrailer(trailer: PackedTrailer): Buffer {
+export function encodeTrailer(trailer: Omit<PackedTrailer, "version">, version = PACKED_VERSION): Buffer {
   const bytes = Buffer.alloc(TRAILER_BYTES);
   bytes.writeBigUInt64LE(BigInt(trailer.indexOffset), 0);
   bytes.writeBigUInt64LE(BigInt(trailer.indexBytes), 8);
   bytes.writeUInt32LE(trailer.indexChecksum, 16);
-  bytes.writeUInt32LE(PACKED_VERSION, 20);
+  bytes.writeUInt32LE(version, 20);
   MAGIC.copy(bytes, 24);
   return bytes;
 }
@@ -151,7 +161,7 @@ const nothing = new Uint8Array(0);
 
 /**
  * The index in `bytes`, checked in full: block sizes, runs and page counts agree with each other and with the file.
- * Allocates at most 20 bytes per block, of which the index has at least five. Throws IMAGE_CORRUPT or IMAGE_UNSUPPORTED.
+ * Allocates at most 28 bytes per block, of which the index has at least five. Throws IMAGE_CORRUPT or IMAGE_UNSUPPORTED.
  */
 export function decodeIndex(bytes: Uint8Array, trailer: PackedTrailer, file: string): PackedIndex {
   const base = trailer.indexOffset;
@@ -159,7 +169,7 @@ export function decodeIndex(bytes: Uint8Array, trailer: PackedTrailer, file: str
   const version = requireNumber(raw, 1, "version", file, base);
   const pageSize = requireNumber(raw, 2, "page_size", file, base);
   const codec = requireNumber(raw, 3, "codec", file, base);
-  if (version !== PACKED_VERSION || pageSize !== PAGE_BYTES || codec !== PACKED_CODEC_LZ4) {
+  if (version !== trailer.version || pageSize !== PAGE_BYTES || codec !== PACKED_CODEC_LZ4) {
     const what = `version ${version}, page size ${pageSize}, codec ${codec}`;
     throw new FaultlineError("IMAGE_UNSUPPORTED", `packed pages of ${what} are not known`, { file, offset: base });
   }
@@ -177,12 +187,40 @@ export function decodeIndex(bytes: Uint8Array, trailer: PackedTrailer, file: str
   if (sums.length !== blockCount * 4) throw corrupt("the index has not one checksum per block", file, base);
   const firstPages = blockPages(raw.slices.get(8) ?? nothing, blockCount, pagesPerBlock, file, base);
   if (firstPages[blockCount] !== pageCount) throw corrupt("the runs do not add up to page_count", file, base);
-  const offsets = blockOffsets(sizes, firstPages, file, base);
+  const first = version === PACKED_VERSION_ORDERED ? (raw.slices.get(10) ?? nothing) : nothing;
+  const order = first.length === 0 ? undefined : storageOrder(first, blockCount, file, base);
+  const offsets = blockOffsets(sizes, firstPages, order, file, base);
   if (offsets[blockCount] !== base) throw corrupt("the block sizes do not add up to the blocks", file, base);
   const checksums = new Uint32Array(blockCount);
   const view = new DataView(sums.buffer, sums.byteOffset, sums.byteLength);
   for (let i = 0; i < blockCount; i++) checksums[i] = view.getUint32(i * 4, true);
-  return { pagesPerBlock, pageCount, blockCount, offsets, firstPages, checksums, tail };
+  const places = order === undefined ? undefined : inverse(order);
+  return { pagesPerBlock, pageCount, blockCount, offsets, firstPages, checksums, places, tail };
+}
+
+/** The blocks in the order that they are stored in: the given ones, then the others. */
+function storageOrder(first: Uint8Array, blockCount: number, file: string, base: number): Uint32Array {
+  if (varintCount(first) > blockCount) throw corrupt("more blocks come first than there are", file, base);
+  const order = new Uint32Array(blockCount);
+  const given = new Uint8Array(blockCount);
+  const wire = new Wire(first);
+  let place = 0;
+  while (wire.position < first.length) {
+    const block = wire.varint();
+    if (block < 0 || block >= blockCount || given[block] === 1) {
+      throw corrupt("a block that comes first is not in the file, or twice", file, base);
+    }
+    given[block] = 1;
+    order[place++] = block;
+  }
+  for (let block = 0; block < blockCount; block++) if (given[block] === 0) order[place++] = block;
+  return order;
+}
+
+function inverse(order: Uint32Array): Uint32Array {
+  const places = new Uint32Array(order.length);
+  for (let place = 0; place < order.length; place++) places[order[place]!] = place;
+  return places;
 }
 
 /** The first page of each block, from the runs. Checks the count before it fills anything. */
@@ -204,16 +242,23 @@ function blockPages(runs: Uint8Array, blockCount: number, perBlock: number, file
   return firstPages;
 }
 
-/** Where each block starts, from the stored sizes. */
-function blockOffsets(sizes: Uint8Array, firstPages: Float64Array, file: string, base: number): Float64Array {
+/** Where each block starts, by place, from the stored sizes. */
+function blockOffsets(
+  sizes: Uint8Array,
+  firstPages: Float64Array,
+  order: Uint32Array | undefined,
+  file: string,
+  base: number,
+): Float64Array {
   const blockCount = firstPages.length - 1;
   const offsets = new Float64Array(blockCount + 1);
   const wire = new Wire(sizes);
   let offset = 0;
   for (let i = 0; i < blockCount; i++) {
     const size = wire.varint();
-    const rawBytes = (firstPages[i + 1]! - firstPages[i]!) * PAGE_BYTES;
-    if (size < 0 || size > rawBytes) throw corrupt(`block ${i} is stored larger than it is`, file, base);
+    const block = order === undefined ? i : order[i]!;
+    const rawBytes = (firstPages[block + 1]! - firstPages[block]!) * PAGE_BYTES;
+    if (size < 0 || size > rawBytes) throw corrupt(`block ${block} is stored larger than it is`, file, base);
     offset += size;
     offsets[i + 1] = offset;
   }
@@ -258,10 +303,21 @@ function packedVarints(values: Float64Array | Uint32Array): Buffer {
   return output.result();
 }
 
+/** The version that a file with these first blocks needs. */
+export function versionOf(firstBlocks: Uint32Array | undefined): number {
+  return firstBlocks === undefined || firstBlocks.length === 0 ? PACKED_VERSION : PACKED_VERSION_ORDERED;
+}
+
 /** The protobuf message for a file's contents. */
 export function encodeIndex(contents: PackedContents): Buffer {
   const output = new Output();
-  const numbers = [PACKED_VERSION, PAGE_BYTES, PACKED_CODEC_LZ4, contents.pagesPerBlock, contents.pageCount];
+  const numbers = [
+    versionOf(contents.firstBlocks),
+    PAGE_BYTES,
+    PACKED_CODEC_LZ4,
+    contents.pagesPerBlock,
+    contents.pageCount,
+  ];
   numbers.forEach((value, i) => {
     output.varint((i + 1) * 8);
     output.varint(value);
@@ -280,5 +336,6 @@ export function encodeIndex(contents: PackedContents): Buffer {
   field(7, sums);
   field(8, packedVarints(contents.runPages));
   field(9, contents.tail);
+  field(10, packedVarints(contents.firstBlocks ?? new Uint32Array(0)));
   return output.result();
 }

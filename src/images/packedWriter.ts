@@ -7,7 +7,7 @@ import { FaultlineError } from "../errors";
 import { BLOCK_PAGES_MAX, PAGE_BYTES } from "../limits";
 import { native } from "../native";
 import { fileError } from "./openFile";
-import { encodeIndex, encodeTrailer } from "./packedIndex";
+import { encodeIndex, encodeTrailer, versionOf } from "./packedIndex";
 
 /** Pages in a block unless asked otherwise: 64 KiB. See docs/packed.md for the measurement. */
 export const DEFAULT_PAGES_PER_BLOCK = 16;
@@ -33,6 +33,14 @@ export interface PackedSummary {
   readonly rawBytes: number;
   /** Bytes of the packed file, with index and trailer. */
   readonly fileBytes: number;
+}
+
+/** How blocks that were added out of page order lie in the raw file. */
+export interface StorageOrder {
+  /** Pages of each run, in page order. */
+  readonly runPages: Float64Array;
+  /** The blocks that were added first, in that order, by their numbers in page order; the others followed in page order. */
+  readonly firstBlocks: Uint32Array;
 }
 
 /** A list of numbers in a typed array that doubles when full. */
@@ -163,24 +171,29 @@ export class PackedPagesWriter {
 
   /**
    * Writes what is left, the index and the trailer, syncs the file and closes it. `tail`: what the raw file holds after its
-   * last whole page, fewer than 4096 bytes.
+   * last whole page, fewer than 4096 bytes. `order`: where runs were not added in page order, what they are in it.
    */
-  async finish(tail: Uint8Array = new Uint8Array(0)): Promise<PackedSummary> {
+  async finish(tail: Uint8Array = new Uint8Array(0), order?: StorageOrder): Promise<PackedSummary> {
     if (tail.length >= PAGE_BYTES) throw new RangeError(`a tail of ${tail.length} bytes`);
     if (this.current !== undefined) this.dispatch(this.current);
     this.current = undefined;
     await this.writes;
     this.throwFailure();
+    const firstBlocks = order?.firstBlocks;
     const index = encodeIndex({
       pagesPerBlock: this.pagesPerBlock,
       pageCount: this.pageCount,
       storedBytes: this.sizes.array,
       checksums: this.sums.array,
-      runPages: this.runs.array,
+      runPages: order?.runPages ?? this.runs.array,
+      firstBlocks,
       tail,
     });
     const indexChecksum = native.xxh32(index, 0, index.length);
-    const trailer = encodeTrailer({ indexOffset: this.offset, indexBytes: index.length, indexChecksum });
+    const trailer = encodeTrailer(
+      { indexOffset: this.offset, indexBytes: index.length, indexChecksum },
+      versionOf(firstBlocks),
+    );
     try {
       await this.write(index, index.length);
       await this.write(trailer, trailer.length);

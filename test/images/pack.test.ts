@@ -25,6 +25,7 @@ import { imageName } from "../../src/images/formats";
 import { writeImage } from "../../src/images/framing";
 import { type PackOptions, packDirectory, unpackDirectory } from "../../src/images/pack";
 import { verifyDirectory } from "../../src/images/verify";
+import { recordWorkingSet } from "../../src/images/workingSet";
 import { bigImageFirstPage, bigImagePid, makeBigImage } from "../support/bigImage";
 import { repositoryRoot } from "../support/program";
 import { withTempDir } from "../support/tempdir";
@@ -116,6 +117,59 @@ for (const name of fixtures) {
       }
     });
   });
+}
+
+for (const name of fixtures) {
+  test(`${name}: packed by its working sets, every byte comes back, and what was touched is one stretch`, async () => {
+    await withTempDir("pack", async (dir) => {
+      const images = dir.join("images");
+      cpSync(fixture(name), images, { recursive: true });
+      const wanted = new Map<number, number[]>();
+      {
+        using directory = ImageDirectory.open(images);
+        for (const { pid, dead } of directory.tasks) {
+          if (dead) continue;
+          const pages = [...directory.pageIndex(pid).runs()].map((run) => run.firstPage).filter((_, i) => i % 3 === 1);
+          // Also what no image has, in an order that is not that of the addresses.
+          recordWorkingSet(images, pid, [12345, ...pages.reverse(), 2 ** 51]);
+          wanted.set(pid, pages);
+        }
+      }
+      const original = contents(images);
+      const bytes = memory(images);
+      for (const options of [{}, { forCriu: true }, { level: 3, pagesPerBlock: 2 }]) {
+        await packDirectory(images, { ...options, byWorkingSet: true });
+        assert.deepEqual(memory(images), bytes);
+        assert.deepEqual(verifyDirectory(images).findings, []);
+        checkFirst(images, wanted);
+        const copy = dir.join("copy");
+        await unpackDirectory(images, { output: copy });
+        assert.deepEqual(contents(copy), original);
+        rmSync(copy, { recursive: true });
+        await unpackDirectory(images);
+        assert.deepEqual(contents(images), original);
+      }
+    });
+  });
+}
+
+/** The blocks of the wanted pages are exactly the beginning of each file. */
+function checkFirst(images: string, wanted: ReadonlyMap<number, readonly number[]>): void {
+  using directory = ImageDirectory.open(images);
+  for (const [pid, pages] of wanted) {
+    const blocks = new Map<number, number>();
+    for (const page of pages) {
+      const found = directory.pageIndex(pid).lookup(page);
+      if (found.kind === "block" && found.block.checksum >= 0 && found.block.storedBytes > 0) {
+        blocks.set(found.block.offset, found.block.storedBytes);
+      }
+    }
+    let end = 0;
+    for (const [offset, bytes] of [...blocks].sort(([a], [b]) => a - b)) {
+      assert.equal(offset, end);
+      end += bytes;
+    }
+  }
 }
 
 test("odd tails, holes, pages that no pagemap mentions, and pagemaps that share a pages file come back", async () => {

@@ -7,6 +7,7 @@ import { after, test } from "node:test";
 import fc from "fast-check";
 import { FaultlineError } from "../../src/errors";
 import { BlockCodec } from "../../src/images/block";
+import { BlockOrder } from "../../src/images/blockOrder";
 import { PackedPagesReader } from "../../src/images/packed";
 import { PackedPagesWriter } from "../../src/images/packedWriter";
 import { PAGE_BYTES } from "../../src/limits";
@@ -80,6 +81,42 @@ test("any runs of pages, in blocks of any size and level, read back as they were
         for (let page = 0; page < reader.pageCount; page++) {
           const block = reader.blockOfPage(page);
           assert.ok(reader.firstPage(block) <= page && page < reader.firstPage(block) + reader.block(block).pageCount);
+        }
+        rmSync(file);
+      },
+    ),
+    { numRuns: 60 },
+  );
+});
+
+test("blocks stored ahead of their turn read back in page order, and lie where they were asked to", async () => {
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(kinds, { minLength: 1, maxLength: 6 }),
+      fc.integer({ min: 1, max: 20 }),
+      fc.array(fc.tuple(fc.nat({ max: 200 }), fc.integer({ min: 1, max: 20 })), { maxLength: 8 }),
+      fc.nat(),
+      async (runKinds, pagesPerBlock, wanted, seed) => {
+        const runs = runKinds.map((run, i) => makePages(run, seed + i * 100));
+        const all = Buffer.concat(runs);
+        const borders = [0];
+        for (const run of runs) borders.push(borders[borders.length - 1]! + run.length / PAGE_BYTES);
+        const order = new BlockOrder(borders, pagesPerBlock);
+        for (const [page, count] of wanted) order.want(page, Math.min(page + count, all.length / PAGE_BYTES));
+        const file = freshFile();
+        const writer = await PackedPagesWriter.create(file, { pagesPerBlock });
+        for (const [from, to] of order.stretches()) {
+          await writer.addRun(all.subarray(from * PAGE_BYTES, to * PAGE_BYTES), to - from);
+        }
+        await writer.finish(Buffer.from("tail"), order);
+        using reader = PackedPagesReader.open(file);
+        const out = Buffer.alloc(all.length);
+        reader.readPages(0, reader.pageCount, out);
+        assert.ok(out.equals(all));
+        let end = 0;
+        for (const block of order.firstBlocks) {
+          assert.equal(reader.block(block).offset, end);
+          end += reader.block(block).storedBytes;
         }
         rmSync(file);
       },
@@ -203,19 +240,41 @@ test("a file with any byte changed, cut, spliced or grown reads right or is refu
 });
 
 /** A packed file around any index bytes, with a trailer that vouches for them. */
-function withIndex(blocks: Buffer, index: Buffer): Buffer {
+function withIndex(blocks: Buffer, index: Buffer, version = 1): Buffer {
   const trailer = Buffer.alloc(32);
   trailer.writeBigUInt64LE(BigInt(blocks.length), 0);
   trailer.writeBigUInt64LE(BigInt(index.length), 8);
   trailer.writeUInt32LE(native.xxh32(index, 0, index.length), 16);
-  trailer.writeUInt32LE(1, 20);
+  trailer.writeUInt32LE(version, 20);
   trailer.write("FLTPAGEZ", 24, "latin1");
   return Buffer.concat([blocks, index, trailer]);
 }
 
-test("an index that is damaged but vouched for by its checksum is refused, or means what it says", async () => {
+for (const version of [1, 2]) {
+  test(`an index of version ${version} that is damaged but vouched for by its checksum is refused, or means what it says`, async () => {
+    await damagedIndex(version);
+  });
+}
+
+/** Two runs of pages whose third block, and then their first, are stored ahead of the second. */
+async function packOrdered(runs: readonly Buffer[]): Promise<string> {
+  const order = new BlockOrder([0, 3, 5], 2);
+  order.want(3, 4);
+  order.want(0, 1);
+  const file = freshFile();
+  const writer = await PackedPagesWriter.create(file, { pagesPerBlock: 2 });
+  const all = Buffer.concat(runs);
+  for (const [from, to] of order.stretches()) {
+    await writer.addRun(all.subarray(from * PAGE_BYTES, to * PAGE_BYTES), to - from);
+  }
+  await writer.finish(Buffer.from("tail"), order);
+  return file;
+}
+
+async function damagedIndex(version: number): Promise<void> {
   const runs = [makePages(["text", "noise", "zero"], 1), makePages(["text", "text"], 5)];
-  const file = await pack(runs, { pagesPerBlock: 2, level: 0 }, Buffer.from("tail"));
+  const plain = () => pack(runs, { pagesPerBlock: 2, level: 0 }, Buffer.from("tail"));
+  const file = version === 1 ? await plain() : await packOrdered(runs);
   const good = readFileSync(file);
   const at = Number(good.readBigUInt64LE(good.length - 32));
   const blocks = good.subarray(0, at);
@@ -228,14 +287,14 @@ test("an index that is damaged but vouched for by its checksum is refused, or me
       (changes, length) => {
         const bytes = Buffer.from(index.subarray(0, length % 3 === 0 ? length : index.length));
         for (const [position, value] of changes) if (position < bytes.length) bytes[position] = value;
-        writeFileSync(mutant, withIndex(blocks, bytes));
+        writeFileSync(mutant, withIndex(blocks, bytes, version));
         const outcome = readAll(mutant);
         assert.ok(outcome instanceof FaultlineError || outcome.length <= 1024 * PAGE_BYTES * 16);
       },
     ),
     { numRuns: 3000 },
   );
-});
+}
 
 test("an index that promises far more than the file holds is refused before anything is allocated for it", () => {
   const file = freshFile();

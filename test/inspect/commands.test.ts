@@ -83,7 +83,19 @@ test("what fails says so in one line: exit code 1 for the image, 2 for the comma
 });
 
 test("every question has help with an example", () => {
-  for (const question of ["ps", "maps", "fds", "env", "regs", "hexdump", "search", "diff", "core", "report"]) {
+  for (const question of [
+    "ps",
+    "maps",
+    "fds",
+    "env",
+    "regs",
+    "hexdump",
+    "search",
+    "diff",
+    "core",
+    "report",
+    "workingset",
+  ]) {
     const { status, stdout } = inspect(question, "--help");
     assert.equal(status, 0);
     assert.match(stdout, new RegExp(`Example:\\n {2}faultline inspect ${question} `));
