@@ -89,6 +89,7 @@ export async function dumpServer(
   kind: ServerKind,
   socket: string,
   images: string,
+  compress: "lz4" | "none" = "lz4",
 ): Promise<{ readonly answers: readonly string[]; readonly pid: number }> {
   const [file, ...args] = commandOf(kind, socket);
   const output = openSync(`${socket}.log`, "a");
@@ -104,7 +105,15 @@ export async function dumpServer(
     await waitFor(`${kind} to listen`, () => existsSync(socket) && accepts(socket));
     if (kind === "redis") await ask(kind, socket, "DEBUG POPULATE 100000 key 64");
     const answers = await askAll(kind, socket);
-    const { status, output: said } = await runCommand(faultline, ["dump", "-t", String(child.pid), "-D", images]);
+    const { status, output: said } = await runCommand(faultline, [
+      "dump",
+      "-t",
+      String(child.pid),
+      "-D",
+      images,
+      "--compress",
+      compress,
+    ]);
     if (status !== 0) throw new Error(`dump of ${kind}: ${said}`);
     return { answers, pid: child.pid! };
   } finally {
