@@ -18,7 +18,9 @@ the verdict PASS. Everything else is a failure, listed below with its reason. \`
 \`test/interop/crossings.test.ts\` makes one crossing of every program again in every test run, the ways taking turns.
 
 Faultline→CRIU dumps raw images (\`--compress none\`), and its lazy column uses Faultline's page daemon. A
-program that CRIU alone cannot do says so in the list at the end (\`node dist/test/interop/crossings.js --baseline\`).`;
+program that CRIU alone cannot do says so in the list at the end (\`node dist/test/interop/crossings.js --baseline\`).
+
+Real software that checks itself (\`test/interop/software\`), servers under load and the soak: see software.md.`;
 
 function machine(): string {
   const os = /PRETTY_NAME="(.*)"/.exec(readFileSync("/etc/os-release", "utf8"))?.[1] ?? "Linux";

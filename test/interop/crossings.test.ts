@@ -6,7 +6,7 @@ import { cpus } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { repositoryRoot } from "../support/program";
-import { cross, crossAll, everyProgram, faultlineWays, type Outcome } from "./crossing";
+import { cross, crossAll, everyProgram, everySoftware, faultlineWays, type Outcome } from "./crossing";
 import { promises, renderTable, rowsOf, sample, steadyReason } from "./table";
 
 const promised = promises(readFileSync(join(repositoryRoot, "docs", "compatibility.md"), "utf8"));
@@ -18,6 +18,18 @@ for (const way of faultlineWays) {
     const programs = everyProgram().filter((facts) => chosen.includes(facts.name));
     assert.deepEqual(programs.map((facts) => facts.name).sort(), chosen.sort(), "the table names programs that exist");
     const outcomes = await crossAll(programs, [way], Math.min(2, cpus().length), () => {});
+    assert.deepEqual(
+      outcomes.filter((outcome) => !outcome.passed),
+      [],
+    );
+  });
+}
+
+// Here and not in software.test.ts: a terminal's number must be free at the restore, so only one file of tests makes any.
+for (const facts of everySoftware().filter((one) => one.alone !== undefined)) {
+  test(`${facts.name}: ${facts.about}`, async () => {
+    const outcomes = [];
+    for (const way of faultlineWays.filter((one) => one.lazy)) outcomes.push(await cross(facts, way));
     assert.deepEqual(
       outcomes.filter((outcome) => !outcome.passed),
       [],
