@@ -20,6 +20,7 @@ export function checkFiles(tree: TreeImage, force: boolean): void {
   for (const id of usedFiles(tree)) {
     const file = tree.files.get(id)?.reg;
     if (file === undefined || tree.ghosts.has(id) || tree.links.has(id)) continue;
+    if (isOfTask(file.name, tree)) continue;
     const found = statSync(file.name, { throwIfNoEntry: false });
     if (found === undefined) missing.push(file.name);
     else {
@@ -35,6 +36,12 @@ export function checkFiles(tree: TreeImage, force: boolean): void {
       advice: "put them back, or say --force to go on with them as they are",
     });
   }
+}
+
+/** /proc/PID of a task of the tree: there again when the task is, with what is so then. libc reads its own maps there. */
+function isOfTask(name: string, tree: TreeImage): boolean {
+  const pid = Number(/^\/proc\/(\d+)\//.exec(name)?.[1]);
+  return tree.tasks.some((task) => task.pid === pid);
 }
 
 /** How each mapped file is mapped: by id, true where only privately. */
