@@ -20,6 +20,7 @@ import type {
   TaskKobjIdsEntry,
   VmaEntry,
 } from "./messages";
+import { fileError } from "./openFile";
 import { PageIndex } from "./pageIndex";
 import { decodePagemap } from "./pagemap";
 import { openPackedPages, openRawPages, type PagesFile } from "./pagesFile";
@@ -82,9 +83,13 @@ export class ImageDirectory implements Disposable {
     return this.image("INVENTORY", "inventory.img").records[0]!.message;
   }
 
-  /** Names of all entries of the directory, sorted, as they were when first asked. */
+  /** Names of all entries of the directory, sorted, as they were when first asked. Throws PERMISSION or SYSTEM. */
   names(): readonly string[] {
-    this.entryNames ??= readdirSync(this.path).sort();
+    try {
+      this.entryNames ??= readdirSync(this.path).sort();
+    } catch (cause) {
+      throw fileError(cause, "the image directory cannot be read", this.path);
+    }
     return this.entryNames;
   }
 

@@ -104,3 +104,13 @@ export class DirectoryChange implements Disposable {
 function removeAll(path: string): void {
   rmSync(path, { recursive: true, force: true });
 }
+
+/** Makes a file's bytes, or a directory's names, durable (fsync(2)). */
+export function syncPath(path: string): void {
+  const fd = openSync(path, "r");
+  try {
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+}

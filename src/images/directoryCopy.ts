@@ -1,14 +1,11 @@
 // A changed copy of an image directory that appears all at once: made beside its place, renamed there when complete.
 import {
-  closeSync,
   constants,
   copyFileSync,
   cpSync,
   existsSync,
-  fsyncSync,
   lstatSync,
   mkdtempSync,
-  openSync,
   readdirSync,
   readlinkSync,
   realpathSync,
@@ -19,7 +16,7 @@ import {
 import { dirname, isAbsolute, join, relative, resolve } from "node:path";
 import { FaultlineError } from "../errors";
 import { EMPTY_PARENT } from "./criuPagemap";
-import { TEMPORARY_SUFFIX } from "./directoryChange";
+import { syncPath, TEMPORARY_SUFFIX } from "./directoryChange";
 import { fileError } from "./openFile";
 
 /** Copies `source`, lets `change` work on the copy, and gives it the name `output`, which must not exist. */
@@ -41,9 +38,9 @@ export async function copyDirectory<T extends { readonly directory: string }>(
   try {
     copyEntries(source, copy, target);
     const result = await change(copy);
-    syncDirectory(copy);
+    syncPath(copy);
     renameSync(copy, target);
-    syncDirectory(dirname(target));
+    syncPath(dirname(target));
     return { ...result, directory: target };
   } catch (error) {
     rmSync(copy, { recursive: true, force: true });
@@ -74,13 +71,5 @@ function linkFor(source: string, target: string, name: string): string {
 
 function copySynced(from: string, to: string): void {
   copyFileSync(from, to, constants.COPYFILE_FICLONE | constants.COPYFILE_EXCL);
-  const fd = openSync(to, "r");
-  fsyncSync(fd);
-  closeSync(fd);
-}
-
-function syncDirectory(path: string): void {
-  const fd = openSync(path, "r");
-  fsyncSync(fd);
-  closeSync(fd);
+  syncPath(to);
 }

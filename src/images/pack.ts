@@ -34,7 +34,7 @@ import {
   PARENT_LINK,
 } from "./criuPagemap";
 import { ImageDirectory } from "./directory";
-import { DirectoryChange } from "./directoryChange";
+import { DirectoryChange, syncPath } from "./directoryChange";
 import { copyDirectory } from "./directoryCopy";
 import { decodeImageOf, readImageFile } from "./framing";
 import { fileError, openImageFile } from "./openFile";
@@ -369,18 +369,12 @@ class Packing {
     copyFileSync(join(this.path, "inventory.img"), join(folder, "inventory.img"));
     for (const set of sets) writeFileSync(join(folder, set.pagemaps[0]!.name), emptyPagemap(), { flush: true });
     writeFileSync(join(folder, "pages-1.img"), "", { flush: true });
-    syncFolder(folder);
+    syncPath(folder);
     this.change.commitOther(EMPTY_PARENT);
     symlinkSync(EMPTY_PARENT, this.change.temporary(PARENT_LINK));
     this.change.commitOther(PARENT_LINK);
     this.change.sync();
   }
-}
-
-function syncFolder(path: string): void {
-  const fd = openSync(path, "r");
-  fsyncSync(fd);
-  closeSync(fd);
 }
 
 function copyEagerPages(source: string, target: string, pagemap: Pagemap): number {

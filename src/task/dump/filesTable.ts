@@ -3,6 +3,7 @@
 import { native } from "../../native";
 import { kcmpType } from "../constants";
 import { listProc } from "../proc";
+import { solSocket } from "../socketOptions";
 import { addInetSocket } from "./descriptors/inetSocket";
 import { inotifyPath } from "./descriptors/inotifyPath";
 import type { MemoryFiles } from "./descriptors/memoryFiles";
@@ -59,7 +60,6 @@ const familyUnix = 1;
 const familyInet = 2;
 const familyInet6 = 10;
 const familyNetlink = 16;
-const solSocket = 1;
 const soDomain = 39;
 
 function socketType(file: OpenFile): FileTypeName | undefined {

@@ -1,12 +1,12 @@
 // TCP and UDP sockets as inet_sk_entry. What only a connection has is in tcpConnections.ts; under --tcp-close it is dropped.
 import { FaultlineError } from "../../../errors";
 import { native } from "../../../native";
+import { solSocket } from "../../socketOptions";
 import type { ImageSet } from "../imageSet";
 import type { OpenFile } from "../openFile";
 import { integerOption, socketOptions } from "./socketOptions";
 import { connectedStates, type TcpConnections } from "./tcpConnections";
 
-const solSocket = 1;
 const soType = 3;
 const soProtocol = 38;
 const soAcceptConnection = 30;

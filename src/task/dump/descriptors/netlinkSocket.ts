@@ -1,10 +1,10 @@
 // Netlink sockets: protocol, port, groups and peer (netlink(7)). What waits unread in one is refused, as by CRIU.
 import { native } from "../../../native";
+import { solSocket } from "../../socketOptions";
 import type { ImageSet } from "../imageSet";
 import type { OpenFile } from "../openFile";
 import { integerOption, socketOptions } from "./socketOptions";
 
-const solSocket = 1;
 const soProtocol = 38;
 const solNetlink = 270;
 const listMemberships = 9; // NETLINK_LIST_MEMBERSHIPS

@@ -3,6 +3,7 @@
 import { closeSync, existsSync, readlinkSync, statSync } from "node:fs";
 import { checked } from "../../../errors";
 import { native } from "../../../native";
+import { solSocket } from "../../socketOptions";
 import type { ImageSet } from "../imageSet";
 import type { OpenFile } from "../openFile";
 import { integerOption, socketOptions } from "./socketOptions";
@@ -15,7 +16,6 @@ const attribute = { name: 0, vfs: 1, peer: 2, queueLengths: 4, shutdown: 6 } as 
 const messageHeader = 16;
 const diagHeader = 16;
 const familyUnix = 1;
-const solSocket = 1;
 const soPeekOffset = 42;
 const streamType = 1;
 const packetBytesMax = 1024 * 1024;

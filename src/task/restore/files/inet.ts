@@ -3,13 +3,13 @@
 import type { InetSkEntry } from "../../../images/messages";
 import type { Batch } from "../../batch";
 import { syscalls } from "../../constants";
+import { solSocket } from "../../socketOptions";
 import { type FileContext, fileKey, openFlag, setOwner, setStatus, settle } from "./context";
 import { setInteger, setSocketOptions, socketOptionCalls } from "./socketOptions";
 
 export const family = { unix: 1, inet: 2, inet6: 10 } as const;
 export const socketType = { stream: 1, datagram: 2, seqpacket: 5 } as const;
 export const tcpState = { established: 1, finWait2: 5, closed: 7, closeWait: 8, listening: 10 } as const;
-const solSocket = 1;
 const solIp = 0;
 const solTcp = 6;
 const solIpv6 = 41;

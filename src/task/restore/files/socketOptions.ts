@@ -2,32 +2,7 @@
 import type { SkOptsEntry } from "../../../images/messages";
 import type { Batch } from "../../batch";
 import { syscalls } from "../../constants";
-
-const solSocket = 1;
-const option = {
-  reuseAddress: 2,
-  broadcast: 6,
-  dontRoute: 5,
-  sendBuffer: 7,
-  receiveBuffer: 8,
-  keepAlive: 9,
-  outOfBandInline: 10,
-  noCheck: 11,
-  priority: 12,
-  linger: 13,
-  reusePort: 15,
-  passCredentials: 16,
-  receiveLowWater: 18,
-  receiveTimeout: 20,
-  sendTimeout: 21,
-  bindToDevice: 25,
-  attachFilter: 26,
-  sendBufferForce: 32,
-  receiveBufferForce: 33,
-  passSecurity: 34,
-  mark: 36,
-  bufferLock: 72,
-} as const;
+import { socketOption, solSocket } from "../../socketOptions";
 
 export const socketOptionCalls = 24;
 
@@ -45,31 +20,32 @@ export function setSocketOptions(batch: Batch, socket: number, options: SkOptsEn
   };
   // The kernel doubles what it is given; buffers without a lock size themselves and are left alone.
   const locked = fixedBuffers ? 3 : (options.so_buf_lock ?? 3);
-  if ((locked & 1) !== 0) set(option.sendBufferForce, Math.floor(options.so_sndbuf / 2));
-  if ((locked & 2) !== 0) set(option.receiveBufferForce, Math.floor(options.so_rcvbuf / 2));
+  if ((locked & 1) !== 0) set(socketOption.sendBufferForce, Math.floor(options.so_sndbuf / 2));
+  if ((locked & 2) !== 0) set(socketOption.receiveBufferForce, Math.floor(options.so_rcvbuf / 2));
   if (options.so_buf_lock !== undefined)
-    setInteger(batch, socket, solSocket, option.bufferLock, options.so_buf_lock & 3);
-  set(option.reuseAddress, options.reuseaddr);
-  set(option.reusePort, options.so_reuseport);
-  set(option.priority, options.so_priority);
-  if (options.so_rcvlowat !== undefined && options.so_rcvlowat !== 1) set(option.receiveLowWater, options.so_rcvlowat);
-  set(option.mark, options.so_mark);
-  set(option.passCredentials, options.so_passcred);
-  set(option.passSecurity, options.so_passsec);
-  set(option.dontRoute, options.so_dontroute);
-  set(option.noCheck, options.so_no_check);
-  set(option.broadcast, options.so_broadcast);
-  set(option.keepAlive, options.so_keepalive);
-  set(option.outOfBandInline, options.so_oobinline);
+    setInteger(batch, socket, solSocket, socketOption.bufferLock, options.so_buf_lock & 3);
+  set(socketOption.reuseAddress, options.reuseaddr);
+  set(socketOption.reusePort, options.so_reuseport);
+  set(socketOption.priority, options.so_priority);
+  if (options.so_rcvlowat !== undefined && options.so_rcvlowat !== 1)
+    set(socketOption.receiveLowWater, options.so_rcvlowat);
+  set(socketOption.mark, options.so_mark);
+  set(socketOption.passCredentials, options.so_passcred);
+  set(socketOption.passSecurity, options.so_passsec);
+  set(socketOption.dontRoute, options.so_dontroute);
+  set(socketOption.noCheck, options.so_no_check);
+  set(socketOption.broadcast, options.so_broadcast);
+  set(socketOption.keepAlive, options.so_keepalive);
+  set(socketOption.outOfBandInline, options.so_oobinline);
   if (options.so_linger !== undefined && options.so_linger > 0) {
     const linger = batch.place(new Uint8Array(new Int32Array([1, options.so_linger]).buffer));
-    batch.call(syscalls.setsockopt, [socket, solSocket, option.linger, linger, 8]);
+    batch.call(syscalls.setsockopt, [socket, solSocket, socketOption.linger, linger, 8]);
   }
-  setTimeout64(batch, socket, option.sendTimeout, options.so_snd_tmo_sec, options.so_snd_tmo_usec);
-  setTimeout64(batch, socket, option.receiveTimeout, options.so_rcv_tmo_sec, options.so_rcv_tmo_usec);
+  setTimeout64(batch, socket, socketOption.sendTimeout, options.so_snd_tmo_sec, options.so_snd_tmo_usec);
+  setTimeout64(batch, socket, socketOption.receiveTimeout, options.so_rcv_tmo_sec, options.so_rcv_tmo_usec);
   if (options.so_bound_dev !== undefined && options.so_bound_dev !== "") {
     const name = batch.text(options.so_bound_dev);
-    batch.call(syscalls.setsockopt, [socket, solSocket, option.bindToDevice, name, options.so_bound_dev.length]);
+    batch.call(syscalls.setsockopt, [socket, solSocket, socketOption.bindToDevice, name, options.so_bound_dev.length]);
   }
   if (options.so_filter.length > 0) attachFilter(batch, socket, options.so_filter);
 }
@@ -85,5 +61,5 @@ function attachFilter(batch: Batch, socket: number, filter: readonly bigint[]): 
   const code = batch.place(new Uint8Array(new BigUint64Array(filter).buffer));
   const program = batch.place(new Uint8Array(new BigUint64Array([BigInt(filter.length), 0n]).buffer));
   batch.point(program, 8, code);
-  batch.call(syscalls.setsockopt, [socket, solSocket, option.attachFilter, program, 16]);
+  batch.call(syscalls.setsockopt, [socket, solSocket, socketOption.attachFilter, program, 16]);
 }

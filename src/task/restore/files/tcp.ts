@@ -4,13 +4,13 @@
 import type { InetSkEntry, TcpStreamEntry } from "../../../images/messages";
 import type { Batch } from "../../batch";
 import { syscalls } from "../../constants";
+import { solSocket } from "../../socketOptions";
 import type { TcpStream } from "../treeImage";
 import { type FileContext, fileKey, openFlag, setOwner, setStatus } from "./context";
 import { setInetOptions, socketAddress, tcpState } from "./inet";
 import { setInteger, setSocketOptions, socketOptionCalls } from "./socketOptions";
 
 const solTcp = 6;
-const solSocket = 1;
 const reuseAddress = 2;
 const tcpOption = {
   repair: 19,

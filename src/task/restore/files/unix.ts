@@ -5,6 +5,7 @@
 import { lstatSync } from "node:fs";
 import type { SkPacketEntry, UnixSkEntry } from "../../../images/messages";
 import { syscalls } from "../../constants";
+import { solSocket } from "../../socketOptions";
 import type { SocketPacket } from "../treeImage";
 import { type FileContext, fileKey, openFlag, setOwner, setStatus } from "./context";
 import { setSocketOptions, socketOptionCalls } from "./socketOptions";
@@ -12,7 +13,6 @@ import { setSocketOptions, socketOptionCalls } from "./socketOptions";
 const familyUnix = 1;
 const socketType = { stream: 1, datagram: 2, seqpacket: 5 } as const;
 const state = { established: 1, closed: 7, listening: 10 } as const;
-const solSocket = 1;
 const scmRights = 1;
 const sendBufferForce = 32;
 /** Large enough for whatever waited in a queue, until the program's own limit is set. */
