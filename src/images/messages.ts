@@ -665,6 +665,7 @@ export interface PagezIndex extends UnknownFields {
   checksum: number[];
   run_pages: bigint[];
   tail?: Buffer | undefined;
+  first_blocks: number[];
 }
 
 export interface PidfdEntry extends UnknownFields {
