@@ -13,13 +13,13 @@ import type { PageIndex } from "./pageIndex";
 import { PageFlag } from "./pagemap";
 import { readBlock } from "./readBlock";
 import { verifyForCriu } from "./verifyForCriu";
+import { vmaStatus } from "./vmaStatus";
 
 /** Bits of vma_entry.status. */
 const FILE_MAPPING = (1 << 6) | (1 << 7);
 const ANON_SHARED = 1 << 8;
 const MEMFD = 1 << 14;
 const SYSV_IPC = 1 << 10;
-const GUARD = 1 << 16;
 
 /** Adds what is wrong with the memory in `directory` to `findings`; returns the number of pages read. */
 export function verifyMemory(directory: ImageDirectory, findings: Findings): number {
@@ -96,7 +96,7 @@ function verifyMappings(directory: ImageDirectory, pid: number, findings: Findin
     if (vma.start >= vma.end || (vma.start | vma.end) % BigInt(PAGE_BYTES) !== 0n) {
       findings.add({ file, record: 0 }, `${what} has no whole pages`);
     }
-    if ((vma.status & GUARD) === 0) {
+    if ((vma.status & vmaStatus.guard) === 0) {
       if (vma.start < last) findings.add({ file, record: 0 }, `${what} overlaps or precedes the one before it`);
       last = vma.end;
       starts.push(Number(vma.start / BigInt(PAGE_BYTES)));

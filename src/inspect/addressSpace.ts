@@ -1,12 +1,14 @@
 // One task's memory by address, with shared objects where they are mapped: what is stored of a range, and what the rest of
 // it is. Not for reading bytes: memory.ts.
+
 import type { MmEntry, VmaEntry } from "../images/messages";
 import type { PagePiece } from "../images/pageIndex";
+import { vmaStatus } from "../images/vmaStatus";
 import { PAGE_BYTES } from "../limits";
 import type { Checkpoint } from "./checkpoint";
 import { describeVma, type StackPointer, stackPointers, storedPages } from "./mappings";
 import type { Memory } from "./memory";
-import { isFileBacked, vmaStatus } from "./vma";
+import { isFileBacked } from "./vma";
 
 /**
  * What pages are: "stored" in the image, "absent" (left at the source by a lazy dump), "untouched" (zero), "file" (what the

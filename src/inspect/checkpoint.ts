@@ -1,5 +1,6 @@
 // An image directory as inspection asks of it: what a restore would need as one, with everything optional that a partial or
 // damaged image may lack. Not for reading files: src/images.
+
 import { join } from "node:path";
 import { FaultlineError } from "../errors";
 import { ImageDirectory, type TaskNode } from "../images/directory";
@@ -13,9 +14,10 @@ import {
   type TtyInfoEntry,
   type VmaEntry,
 } from "../images/messages";
+import { vmaStatus } from "../images/vmaStatus";
 import type { DescriptorSlot } from "./descriptors";
 import type { Memory } from "./memory";
-import { checkVmas, vmaStatus } from "./vma";
+import { checkVmas } from "./vma";
 
 export class Checkpoint implements Disposable {
   private terminals: ReadonlyMap<number, TtyInfoEntry> | undefined;

@@ -1,9 +1,11 @@
 // Writes a task of a checkpoint as an ELF core file for debuggers. Streams the memory; a page of zeros becomes a hole.
 // Not for the format: elfCore.ts.
+
 import { ftruncateSync, writeSync } from "node:fs";
 import { FaultlineError } from "../errors";
 import type { TaskNode } from "../images/directory";
 import { type CoreEntry, type MmEntry, UserX86RegsMode, type VmaEntry } from "../images/messages";
+import { vmaStatus } from "../images/vmaStatus";
 import { PAGE_BYTES } from "../limits";
 import type { Checkpoint } from "./checkpoint";
 import { type CoreFileMapping, type CoreProcess, type CoreSegment, coreHead } from "./elfCore";
@@ -11,7 +13,7 @@ import { describeVma, stackPointers, storedPages } from "./mappings";
 import { isZeroPiece, type Memory, PieceReader } from "./memory";
 import { threadRegisters } from "./registers";
 import { commandLine } from "./tasks";
-import { executable, isFileBacked, readable, vmaStatus, writable } from "./vma";
+import { executable, isFileBacked, readable, writable } from "./vma";
 import { writeAside } from "./writeAside";
 
 export interface CoreSummary {

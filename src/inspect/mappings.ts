@@ -2,12 +2,13 @@
 
 import { FdTypes, type MmEntry, type VmaEntry } from "../images/messages";
 import type { PagePiece } from "../images/pageIndex";
+import { vmaStatus } from "../images/vmaStatus";
 import { PAGE_BYTES } from "../limits";
 import { Analyzer, type EntropyClass, entropyClassOf, type PageStatistics, type PieceVisitor } from "./analysis";
 import type { Checkpoint } from "./checkpoint";
 import type { Memory } from "./memory";
 import { memorySizes } from "./tasks";
-import { canBeLazy, isFileBacked, isShared, type MappingKind, mappingKind, protectionText, vmaStatus } from "./vma";
+import { canBeLazy, isFileBacked, isShared, type MappingKind, mappingKind, protectionText } from "./vma";
 
 export interface Mapping {
   /** Byte addresses; page aligned, so exact. */

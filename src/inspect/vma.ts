@@ -1,27 +1,8 @@
 // What one VMA entry of an image says, in words: protection, kind, name. Bits: docs/images.md, "VMA status"; mmap(2).
 import { FaultlineError } from "../errors";
 import type { VmaEntry } from "../images/messages";
+import { vmaStatus } from "../images/vmaStatus";
 import { PAGE_BYTES } from "../limits";
-
-export const vmaStatus = {
-  regular: 1 << 0,
-  stack: 1 << 1,
-  vsyscall: 1 << 2,
-  vdso: 1 << 3,
-  heap: 1 << 5,
-  filePrivate: 1 << 6,
-  fileShared: 1 << 7,
-  anonShared: 1 << 8,
-  anonPrivate: 1 << 9,
-  sysvIpc: 1 << 10,
-  socket: 1 << 11,
-  vvar: 1 << 12,
-  aioRing: 1 << 13,
-  memfd: 1 << 14,
-  shadowStack: 1 << 15,
-  guard: 1 << 16,
-  uprobes: 1 << 17,
-} as const;
 
 const protRead = 1;
 const protWrite = 2;

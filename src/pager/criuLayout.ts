@@ -1,9 +1,11 @@
 // What `criu restore --lazy-pages` leaves to its daemon: which pages of a task are missing when its userfaultfd arrives.
 // The rules are CRIU's (docs/lazy-pages.md): whole private anonymous VMAs are registered, pages marked PE_LAZY in the
 // top image are left out, everything else is there.
+
 import type { ImageDirectory } from "../images/directory";
 import type { VmaEntry } from "../images/messages";
 import { PageFlag } from "../images/pagemap";
+import { vmaStatus } from "../images/vmaStatus";
 import { PAGE_BYTES } from "../limits";
 import { LAYOUT_PRESENT, LAYOUT_ZERO } from "../space/space";
 
@@ -15,14 +17,13 @@ const MAP_HUGETLB = 0x40000;
 const AREA_VSYSCALL = 1 << 2;
 const AREA_VDSO = 1 << 3;
 const AREA_VVAR = 1 << 12;
-const AREA_GUARD = 1 << 16;
 
 /** Whether CRIU registers the VMA with the userfaultfd. */
 export function isLazyVma(vma: VmaEntry): boolean {
   const { flags, status } = vma;
   if ((flags & (MAP_PRIVATE | MAP_ANONYMOUS)) !== (MAP_PRIVATE | MAP_ANONYMOUS)) return false;
   if ((flags & (MAP_LOCKED | MAP_HUGETLB)) !== 0) return false;
-  return (status & (AREA_VSYSCALL | AREA_VDSO | AREA_VVAR | AREA_GUARD)) === 0;
+  return (status & (AREA_VSYSCALL | AREA_VDSO | AREA_VVAR | vmaStatus.guard)) === 0;
 }
 
 /** The layout of a task as CRIU's restore hands it over, in the form of ContextRequest.layout, source 0. */
@@ -42,7 +43,7 @@ export function criuLayout(directory: ImageDirectory, pid: number): Float64Array
         if ((run.flags & PageFlag.Lazy) !== 0) entries.push(from, count, 0, from);
         else entries.push(from, count, LAYOUT_PRESENT, 0);
       }
-    } else if ((vma.status & AREA_GUARD) !== 0) {
+    } else if ((vma.status & vmaStatus.guard) !== 0) {
       // UFFDIO_COPY onto a guard page succeeds and destroys the guard: never offer one.
       const first = Number(vma.start) / PAGE_BYTES;
       entries.push(first, Number(vma.end) / PAGE_BYTES - first, LAYOUT_PRESENT, 0);

@@ -21,6 +21,7 @@ export const socketOption = {
   sendTimeout: 21,
   bindToDevice: 25,
   attachFilter: 26,
+  detachFilter: 27,
   sendBufferForce: 32,
   receiveBufferForce: 33,
   passSecurity: 34,

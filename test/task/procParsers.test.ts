@@ -1,13 +1,14 @@
 // The parsers of /proc on texts with the awkward cases in them.
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { vmaStatus } from "../../src/images/vmaStatus";
 import { parseLimits } from "../../src/task/dump/coreImage";
 import { parseEpollTargets, parseInotifyWatches } from "../../src/task/dump/descriptors/simple";
 import { parseFileLocks } from "../../src/task/dump/fileLocks";
 import { type ImageRun, wantedRuns } from "../../src/task/dump/memory";
 import { mergeRuns, withoutZeroPages } from "../../src/task/dump/pageImages";
 import { parsePosixTimers } from "../../src/task/dump/taskState";
-import { classifyMappings, vmaStatus } from "../../src/task/dump/vmas";
+import { classifyMappings } from "../../src/task/dump/vmas";
 import { parseMappings, parseStat } from "../../src/task/proc";
 
 test("a command with spaces and parentheses does not shift the fields of stat", () => {
@@ -42,7 +43,7 @@ test("mappings get their kinds, the vvar area is one, and the stack grows down",
   assert.equal(vmas[0]?.mapping.path, "/tmp/with space");
   assert.equal(vmas[2]?.end, 0x7f0000016000n);
   assert.equal(vmas[3]?.flags, 0x122);
-  assert.equal(vmas[4]?.status, vmaStatus.vsyscall | vmaStatus.anonymousPrivate);
+  assert.equal(vmas[4]?.status, vmaStatus.vsyscall | vmaStatus.anonPrivate);
   assert.deepEqual(
     vmas.map((vma) => vma.lazy),
     [false, false, false, true, false],

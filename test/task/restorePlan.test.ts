@@ -6,12 +6,13 @@ import fc from "fast-check";
 import { FaultlineError } from "../../src/errors";
 import { ImageDirectory } from "../../src/images/directory";
 import type { VmaEntry } from "../../src/images/messages";
+import { vmaStatus } from "../../src/images/vmaStatus";
 import { Masters, scratchDescriptors } from "../../src/task/restore/descriptors";
 import { agentBytes, findHole } from "../../src/task/restore/layout";
 import { loadTree } from "../../src/task/restore/loadTree";
 import { planRestore } from "../../src/task/restore/plan";
 import { Script } from "../../src/task/restore/script";
-import { area, lazySpans, planSpace } from "../../src/task/restore/spacePlan";
+import { lazySpans, planSpace } from "../../src/task/restore/spacePlan";
 import { composeXstate, xstateLayout } from "../../src/task/xstate";
 
 const fixtures = join(__dirname, "..", "..", "..", "test", "fixtures");
@@ -100,12 +101,12 @@ function emptyMm() {
 }
 
 test("lazy spans join neighbours and leave out what is locked, huge or of a file", () => {
-  const regular = area.regular | area.anonymousPrivate;
+  const regular = vmaStatus.regular | vmaStatus.anonPrivate;
   const vmas = [
     vma(0x10000000n, 0x10001000n, regular),
     vma(0x10001000n, 0x10003000n, regular),
     vma(0x10003000n, 0x10004000n, regular, 0x2022),
-    vma(0x10004000n, 0x10005000n, area.regular | area.filePrivate, 2),
+    vma(0x10004000n, 0x10005000n, vmaStatus.regular | vmaStatus.filePrivate, 2),
     vma(0x10005000n, 0x10006000n, regular),
   ];
   const problems: string[] = [];
@@ -118,15 +119,15 @@ test("lazy spans join neighbours and leave out what is locked, huge or of a file
 });
 
 test("everything wrong with an address space is told at once", () => {
-  const regular = area.regular | area.anonymousPrivate;
+  const regular = vmaStatus.regular | vmaStatus.anonPrivate;
   const vmas = [
     vma(0x1000n, 0x1000n, regular),
     vma(0x1001n, 0x3000n, regular),
     vma(0x10000000n, 0x10003000n, regular),
     vma(0x10002000n, 0x10004000n, regular),
-    vma(0x20000000n, 0x20001000n, area.regular | area.shadowStack),
+    vma(0x20000000n, 0x20001000n, vmaStatus.regular | vmaStatus.shadowStack),
     vma(0x7ffffffff000n, 0x800000000000n, regular),
-    vma(0x30000000n, 0x30001000n, area.regular | area.vdso),
+    vma(0x30000000n, 0x30001000n, vmaStatus.regular | vmaStatus.vdso),
   ];
   const problems: string[] = [];
   planSpace({ ...mm, vmas, mm_brk: -1n }, shape, problems);

@@ -1,5 +1,6 @@
 // The descriptor tables of the tree: which descriptors share one open file (kcmp(2)), and the record of each. Every kind
 // of file has its own module; this one only tells them apart. Also the one place that knows which kinds are refused.
+import { FdTypes } from "../../images/messages";
 import { native } from "../../native";
 import { kcmpType } from "../constants";
 import { listProc } from "../proc";
@@ -22,7 +23,7 @@ import {
 import { TcpConnections } from "./descriptors/tcpConnections";
 import { Terminals } from "./descriptors/terminals";
 import { UnixSockets } from "./descriptors/unixSockets";
-import { type FileTypeName, fileType, type ImageSet } from "./imageSet";
+import type { FileTypeName, ImageSet } from "./imageSet";
 import { modeType, OpenFile, openFlag } from "./openFile";
 import { heldFile, type RegularFiles } from "./regularFiles";
 
@@ -116,7 +117,7 @@ export class FilesTables {
       .sort((a, b) => a - b);
     for (const fd of fds) {
       const { id, type, file } = this.#identify(new OpenFile(pid, fd));
-      this.#images.add(name, "FDINFO", { id, flags: file.closeOnExec ? 1 : 0, type: fileType[type], fd });
+      this.#images.add(name, "FDINFO", { id, flags: file.closeOnExec ? 1 : 0, type: FdTypes[type], fd });
     }
     // What is queued in sockets may hold descriptors of its own.
     this.unix.addQueues((copy) => this.#identify(new OpenFile(process.pid, copy)).id);

@@ -2,27 +2,11 @@
 import type { ImageKind, ImageMessage } from "../../images/formats";
 import { type EncodeOptions, encodeImage, type RecordInit } from "../../images/framing";
 import type { Init } from "../../images/message";
-import type { FileEntry } from "../../images/messages";
+import { FdTypes, type FileEntry } from "../../images/messages";
 import type { Payload } from "../../images/payload";
 
-/** fd_types: what a file_entry or fdinfo_entry is about. */
-export const fileType = {
-  REG: 1,
-  PIPE: 2,
-  FIFO: 3,
-  INETSK: 4,
-  UNIXSK: 5,
-  EVENTFD: 6,
-  EVENTPOLL: 7,
-  INOTIFY: 8,
-  SIGNALFD: 9,
-  TTY: 11,
-  NETLINKSK: 13,
-  TIMERFD: 17,
-  MEMFD: 18,
-  PIDFD: 20,
-} as const;
-export type FileTypeName = keyof typeof fileType;
+/** What a file_entry or fdinfo_entry is about. */
+export type FileTypeName = keyof typeof FdTypes;
 
 interface PlannedImage {
   readonly kind: ImageKind;
@@ -58,7 +42,7 @@ export class ImageSet {
 
   /** Adds an open file to files.img. */
   addFile(type: FileTypeName, entry: Omit<Init<FileEntry>, "type">): void {
-    this.add("files.img", "FILES", { ...entry, type: fileType[type] } as Init<FileEntry>);
+    this.add("files.img", "FILES", { ...entry, type: FdTypes[type] } as Init<FileEntry>);
   }
 
   /** Every file's name and bytes. */

@@ -1,7 +1,9 @@
 // mm-PID.img: the layout of one address space and the files mapped into it. The pages are memory.ts's.
+
 import { closeSync, openSync } from "node:fs";
 import type { Init } from "../../images/message";
 import type { MmEntry, VmaEntry } from "../../images/messages";
+import { vmaStatus } from "../../images/vmaStatus";
 import { native } from "../../native";
 import { procLinkMode, readProcBytes } from "../proc";
 import type { MemoryFiles } from "./descriptors/memoryFiles";
@@ -9,7 +11,7 @@ import type { FrozenTask } from "./freeze";
 import type { PageRegion } from "./memory";
 import { heldFile, type RegularFiles } from "./regularFiles";
 import type { TaskState } from "./taskState";
-import { type Vma, vmaStatus } from "./vmas";
+import type { Vma } from "./vmas";
 
 const getSeals = 1034;
 const ownerRead = 0o400;

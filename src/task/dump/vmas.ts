@@ -1,24 +1,8 @@
 // What each mapping of a dumped task is: its CRIU vma_entry and how its pages are dumped. Pure: mappings in, values out.
 // Facts: VmFlags of proc_pid_smaps(5), the status bits of CRIU's images.
+import { vmaStatus } from "../../images/vmaStatus";
 import { mapFlag, protection } from "../constants";
 import { type Mapping, pathText } from "../proc";
-
-/** vma_entry.status bits. */
-export const vmaStatus = {
-  regular: 1 << 0,
-  stack: 1 << 1,
-  vsyscall: 1 << 2,
-  vdso: 1 << 3,
-  heap: 1 << 5,
-  filePrivate: 1 << 6,
-  fileShared: 1 << 7,
-  anonymousShared: 1 << 8,
-  anonymousPrivate: 1 << 9,
-  sysvipc: 1 << 10,
-  vvar: 1 << 12,
-  memfd: 1 << 14,
-  guard: 1 << 16,
-} as const;
 
 export type VmaKind =
   | "anonymous"
@@ -78,23 +62,23 @@ function statusOf(kind: VmaKind, mapping: Mapping, isPrivate: boolean): number {
   const { regular } = vmaStatus;
   switch (kind) {
     case "vdso":
-      return regular | vmaStatus.vdso | vmaStatus.anonymousPrivate;
+      return regular | vmaStatus.vdso | vmaStatus.anonPrivate;
     case "vvar":
-      return regular | vmaStatus.vvar | vmaStatus.anonymousPrivate;
+      return regular | vmaStatus.vvar | vmaStatus.anonPrivate;
     case "vsyscall":
-      return vmaStatus.vsyscall | vmaStatus.anonymousPrivate;
+      return vmaStatus.vsyscall | vmaStatus.anonPrivate;
     case "shared-anonymous":
-      return regular | vmaStatus.anonymousShared;
+      return regular | vmaStatus.anonShared;
     case "memfd":
       return regular | vmaStatus.memfd | (isPrivate ? vmaStatus.filePrivate : vmaStatus.fileShared);
     case "sysv":
-      return regular | vmaStatus.sysvipc | vmaStatus.anonymousShared;
+      return regular | vmaStatus.sysvIpc | vmaStatus.anonShared;
     case "file-shared":
       return regular | vmaStatus.fileShared;
     case "file-private":
       return regular | vmaStatus.filePrivate;
     case "anonymous":
-      return regular | vmaStatus.anonymousPrivate | (mapping.path === "[heap]" ? vmaStatus.heap : 0);
+      return regular | vmaStatus.anonPrivate | (mapping.path === "[heap]" ? vmaStatus.heap : 0);
   }
 }
 

@@ -3,8 +3,8 @@
 import { closeSync, openSync, readSync, type Stats, statSync } from "node:fs";
 import { FaultlineError } from "../../errors";
 import type { RegFileEntry } from "../../images/messages";
+import { vmaStatus } from "../../images/vmaStatus";
 import { usedFiles } from "./filePlan";
-import { area } from "./spacePlan";
 import type { TreeImage } from "./treeImage";
 
 const typeMask = 0o170000;
@@ -49,8 +49,8 @@ function mappedFiles(tree: TreeImage): Map<number, boolean> {
   const mapped = new Map<number, boolean>();
   for (const task of tree.tasks) {
     for (const vma of task.mm?.vmas ?? []) {
-      const shared = (vma.status & area.fileShared) !== 0;
-      if (!shared && (vma.status & area.filePrivate) === 0) continue;
+      const shared = (vma.status & vmaStatus.fileShared) !== 0;
+      if (!shared && (vma.status & vmaStatus.filePrivate) === 0) continue;
       const id = Number(vma.shmid);
       mapped.set(id, (mapped.get(id) ?? true) && !shared);
     }

@@ -2,6 +2,7 @@
 // numbers, fill its epoll sets, close the masters. Pure. The kinds are in files/.
 import type { FileEntry, VmaEntry } from "../../images/messages";
 import { FdTypes } from "../../images/messages";
+import { vmaStatus } from "../../images/vmaStatus";
 import { syscalls } from "../constants";
 import { Masters } from "./descriptors";
 import { type FileContext, fileKey, openFlag, settle, sharedKey } from "./files/context";
@@ -29,7 +30,6 @@ import { type ForeignFile, makeTerminals } from "./files/tty";
 import { makeUnixSockets } from "./files/unix";
 import { Script } from "./script";
 import { makeShared, type SharedObject } from "./sharedMemory";
-import { area } from "./spacePlan";
 import type { GhostFile, TaskImage, TreeImage } from "./treeImage";
 
 /** Contents that the tracer writes through an object's master. */
@@ -79,7 +79,7 @@ export function usedFiles(tree: TreeImage): Set<number> {
       used.add(task.fs.root_id);
     }
     for (const vma of task.mm?.vmas ?? []) {
-      if ((vma.status & (area.filePrivate | area.fileShared)) !== 0) used.add(Number(vma.shmid));
+      if ((vma.status & (vmaStatus.filePrivate | vmaStatus.fileShared)) !== 0) used.add(Number(vma.shmid));
     }
   }
   for (const packets of tree.packets.values()) {
@@ -242,7 +242,7 @@ function mappingKey(vma: VmaEntry, tree: TreeImage): string {
 function planMappingVariants(context: FileContext, tree: TreeImage): void {
   const done = new Set<string>();
   for (const vma of tree.tasks.flatMap((task) => task.mm?.vmas ?? [])) {
-    if ((vma.status & (area.filePrivate | area.fileShared)) === 0) continue;
+    if ((vma.status & (vmaStatus.filePrivate | vmaStatus.fileShared)) === 0) continue;
     const key = mappingKey(vma, tree);
     const id = Number(vma.shmid);
     if (key === fileKey(id) || done.has(key)) continue;

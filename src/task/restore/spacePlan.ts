@@ -4,33 +4,12 @@
 // The order of KERNEL-NOTES' "mm" batch: everything but the agent is unmapped, then all mappings are made at once with
 // MAP_FIXED_NOREPLACE. Pages come from outside, so no protection is ever widened for the time of the restore.
 import type { MmEntry, VmaEntry } from "../../images/messages";
+import { vmaStatus } from "../../images/vmaStatus";
 import type { Batch } from "../batch";
 import { mapFlag, pageSize, prctlOperation, syscalls } from "../constants";
 import type { Range } from "./layout";
 import { agentBytes } from "./layout";
 import type { Script } from "./script";
-
-/** vma_entry.status bits. */
-export const area = {
-  regular: 1 << 0,
-  stack: 1 << 1,
-  vsyscall: 1 << 2,
-  vdso: 1 << 3,
-  heap: 1 << 5,
-  filePrivate: 1 << 6,
-  fileShared: 1 << 7,
-  anonymousShared: 1 << 8,
-  anonymousPrivate: 1 << 9,
-  systemV: 1 << 10,
-  socket: 1 << 11,
-  vvar: 1 << 12,
-  aioRing: 1 << 13,
-  memfd: 1 << 14,
-  shadowStack: 1 << 15,
-  guard: 1 << 16,
-  uprobes: 1 << 17,
-  plugin: 1 << 27,
-} as const;
 
 /** The first address that no program of 47-bit address space can map, less one page (TASK_SIZE on x86-64). */
 export const addressEnd = 0x7ffffffff000;
@@ -73,10 +52,10 @@ export interface SpacePlan {
 const has = (vma: VmaEntry, bit: number): boolean => (vma.status & bit) !== 0;
 
 function kindOf(vma: VmaEntry): Mapping["kind"] | undefined {
-  if (has(vma, area.anonymousPrivate)) return "private";
-  if (has(vma, area.anonymousShared)) return "shared";
-  if (has(vma, area.filePrivate)) return "file-private";
-  if (has(vma, area.fileShared)) return "file-shared";
+  if (has(vma, vmaStatus.anonPrivate)) return "private";
+  if (has(vma, vmaStatus.anonShared)) return "shared";
+  if (has(vma, vmaStatus.filePrivate)) return "file-private";
+  if (has(vma, vmaStatus.fileShared)) return "file-shared";
   return undefined;
 }
 
@@ -107,13 +86,13 @@ export function planSpace(mm: MmEntry, vdsoShape: VdsoShape, problems: string[])
   let dataStart: number | undefined;
   let codeRange: Range | undefined;
   for (const vma of mm.vmas) {
-    if (has(vma, area.vsyscall) || vma.start >= 0xffffffffff000000n) continue;
+    if (has(vma, vmaStatus.vsyscall) || vma.start >= 0xffffffffff000000n) continue;
     if (!checkRange(vma, problems)) continue;
     const start = Number(vma.start);
     const end = Number(vma.end);
-    if (has(vma, area.guard)) guards.push({ start, end });
-    else if (has(vma, area.vvar)) dataStart = Math.min(dataStart ?? start, start);
-    else if (has(vma, area.vdso)) codeRange = { start, end };
+    if (has(vma, vmaStatus.guard)) guards.push({ start, end });
+    else if (has(vma, vmaStatus.vvar)) dataStart = Math.min(dataStart ?? start, start);
+    else if (has(vma, vmaStatus.vdso)) codeRange = { start, end };
     else {
       const refused = refusal(vma);
       const kind = kindOf(vma);
@@ -141,12 +120,12 @@ export function planSpace(mm: MmEntry, vdsoShape: VdsoShape, problems: string[])
 }
 
 function refusal(vma: VmaEntry): string | undefined {
-  if (has(vma, area.aioRing)) return "an AIO ring";
-  if (has(vma, area.systemV)) return "System V shared memory";
-  if (has(vma, area.socket)) return "a packet socket's ring";
-  if (has(vma, area.shadowStack)) return "a shadow stack";
-  if (has(vma, area.uprobes)) return "a uprobes page";
-  if (has(vma, area.plugin)) return "a CRIU plugin's mapping";
+  if (has(vma, vmaStatus.aioRing)) return "an AIO ring";
+  if (has(vma, vmaStatus.sysvIpc)) return "System V shared memory";
+  if (has(vma, vmaStatus.socket)) return "a packet socket's ring";
+  if (has(vma, vmaStatus.shadowStack)) return "a shadow stack";
+  if (has(vma, vmaStatus.uprobes)) return "a uprobes page";
+  if (has(vma, vmaStatus.plugin)) return "a CRIU plugin's mapping";
   const other = adviceOf(vma).find((advice) => !lastingAdvice.includes(advice));
   return other === undefined ? undefined : `advice ${other}`;
 }

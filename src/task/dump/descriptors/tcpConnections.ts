@@ -9,12 +9,11 @@ import { checked } from "../../../errors";
 import type { Init } from "../../../images/message";
 import type { TcpStreamEntry } from "../../../images/messages";
 import { native } from "../../../native";
+import { socketOption, solSocket } from "../../socketOptions";
 import type { ImageSet } from "../imageSet";
 import type { OpenFile } from "../openFile";
 import { integerOption } from "./socketOptions";
 
-const solSocket = 1;
-const socketOption = { reuseAddress: 2, filter: 26, detachFilter: 27 } as const;
 const solTcp = 6;
 const tcpOption = {
   noDelay: 1,
@@ -67,7 +66,8 @@ export class TcpConnections implements Disposable {
   hold(): void {
     for (const connection of this.#connections) {
       // A program's own filter is kept: there is no second place for ours.
-      const hasFilter = native.getSocketOption(connection.fd, solSocket, socketOption.filter, new Uint8Array(0)) > 0;
+      const hasFilter =
+        native.getSocketOption(connection.fd, solSocket, socketOption.attachFilter, new Uint8Array(0)) > 0;
       connection.isFiltered = !hasFilter && native.dropIncoming(connection.fd) === 0;
     }
     for (const connection of this.#connections) {
