@@ -1,6 +1,7 @@
 // faultline dump: freezes a running process tree into an image directory.
 import { type Command, Option } from "commander";
 import type { DumpOptions, DumpResult } from "../src/task/dump/dump";
+import type { Compression } from "../src/task/dump/pageImages";
 import { bytesOption, pidOption, secondsOption } from "./support/options";
 
 interface Options {
@@ -8,7 +9,7 @@ interface Options {
   imagesDir: string;
   leaveRunning?: boolean;
   leaveStopped?: boolean;
-  compress: "lz4" | "none";
+  compress: Compression;
   shellJob?: boolean;
   tcpClose?: boolean;
   tcpEstablished?: boolean;
@@ -24,7 +25,7 @@ export function define(command: Command): void {
     .requiredOption("-D, --images-dir <dir>", "where the images go; must not exist, or be empty")
     .option("-R, --leave-running", "let the tree run on after the dump")
     .addOption(new Option("-s, --leave-stopped", "leave the tree stopped after the dump").conflicts("leaveRunning"))
-    .addOption(new Option("--compress <how>", "page files").choices(["lz4", "none"]).default("lz4"))
+    .addOption(new Option("--compress <how>", "page files").choices(["lz4", "lz4-hc", "none"]).default("lz4"))
     .option("-j, --shell-job", "session and terminal belong to a shell outside of the tree")
     .option("--tcp-close", "restore TCP connections closed")
     .option("--tcp-established", "take TCP connections along; restore needs it too")

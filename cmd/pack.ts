@@ -44,6 +44,7 @@ async function pack(directory: string, options: Options): Promise<void> {
       forCriu: options.forCriu,
       byWorkingSet: options.byWorkingSet,
       onProgress: progress.step,
+      onWarning: (line) => void process.stderr.write(`faultline: warning: ${line}\n`),
       signal: progress.signal,
     });
     progress.end();

@@ -40,6 +40,7 @@ async function serve(options: Options): Promise<void> {
     stayLazy: options.stayLazy,
     drainRateBytes: options.drainRate,
     warm: options.warm,
+    onWarning: (line) => void process.stderr.write(`faultline: warning: ${line}\n`),
   });
   const service = await startService({
     socket: options.socket,

@@ -41,7 +41,7 @@ import { fileError, openImageFile } from "./openFile";
 import { PackedPagesReader } from "./packed";
 import { PackedPagesWriter } from "./packedWriter";
 import { decodePagemap, PageFlag, type Pagemap } from "./pagemap";
-import { readWorkingSet } from "./workingSet";
+import { readWorkingSet, type WorkingSet } from "./workingSet";
 
 export interface PackOptions {
   /** Where the packed directory goes; must not exist. Default: in place. */
@@ -56,6 +56,8 @@ export interface PackOptions {
   readonly byWorkingSet?: boolean | undefined;
   /** Bytes of page files done, of all. */
   readonly onProgress?: ((doneBytes: number, totalBytes: number) => void) | undefined;
+  /** Told in one line of a working set that cannot be used: its task's blocks stay in page order. */
+  readonly onWarning?: ((line: string) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -311,12 +313,23 @@ class Packing {
     const blocks = new BlockOrder(borders, pagesPerBlock);
     for (const { name, pagemap } of set.pagemaps) {
       const pid = /^pagemap-(\d+)\.img$/.exec(name)?.[1];
-      const wanted = pid === undefined ? undefined : readWorkingSet(this.path, Number(pid));
+      const wanted = pid === undefined ? undefined : this.workingSet(Number(pid));
       for (const { firstPage, pageCount } of wanted?.ranges ?? []) {
         for (const [from, to] of filePages(pagemap, firstPage, firstPage + pageCount)) blocks.want(from, to);
       }
     }
     return blocks.firstBlocks.length === 0 ? undefined : blocks;
+  }
+
+  /** It is a hint: one that cannot be read changes only the order. */
+  private workingSet(pid: number): WorkingSet | undefined {
+    try {
+      return readWorkingSet(this.path, pid);
+    } catch (error) {
+      if (!(error instanceof FaultlineError)) throw error;
+      this.options.onWarning?.(`the working set is not used: ${error.line()}`);
+      return undefined;
+    }
   }
 
   private async addOrdered(writer: PackedPagesWriter, fd: number, order: BlockOrder): Promise<void> {

@@ -1,6 +1,7 @@
 // What the service asks of the engine below it: dump and restore with the contract's requests. The real one is
 // localEngine.ts; nothing here runs.
 import type { DumpResult } from "../task/dump/dump";
+import type { Compression } from "../task/dump/pageImages";
 import type { RunningTree } from "./restores";
 
 /** The contract's DumpRequest. */
@@ -9,7 +10,7 @@ export interface DumpRequest {
   readonly directory: string;
   readonly leaveRunning?: boolean;
   readonly leaveStopped?: boolean;
-  readonly compress?: "lz4" | "none";
+  readonly compress?: Compression;
   readonly shellJob?: boolean;
   readonly tcpEstablished?: boolean;
   readonly tcpClose?: boolean;
@@ -37,6 +38,8 @@ export interface RestoreRequest {
   readonly eager?: boolean;
   readonly force?: boolean;
   readonly shellJob?: boolean;
+  readonly record?: boolean;
+  readonly workingSet?: boolean;
 }
 
 export interface Engine {

@@ -18,14 +18,16 @@ export interface LocalEngineOptions {
   readonly drainRateBytes?: number | undefined;
   /** Directories that will be restored: the first restore is quicker for it (Restorer.warmUp). */
   readonly warm?: readonly string[] | undefined;
+  /** Told in one line of what does no harm: a working set that is damaged. */
+  readonly onWarning?: ((line: string) => void) | undefined;
 }
 
 export class LocalEngine implements Engine {
   readonly #restorer: Restorer;
 
-  constructor({ warm = [], ...options }: LocalEngineOptions = {}) {
+  constructor({ warm = [], onWarning, ...options }: LocalEngineOptions = {}) {
     const given = Object.entries(options).filter(([, value]) => value !== undefined);
-    this.#restorer = new Restorer(Object.fromEntries(given)).warmUp(warm);
+    this.#restorer = new Restorer(Object.fromEntries(given), onWarning).warmUp(warm);
   }
 
   async dump(request: DumpRequest, signal: AbortSignal): Promise<DumpView> {
@@ -37,8 +39,8 @@ export class LocalEngine implements Engine {
   }
 
   async restore(request: RestoreRequest, signal: AbortSignal): Promise<RunningTree> {
-    const { directory, eager, force, shellJob } = request;
-    const result = await this.#restorer.restore({ imagesDir: directory, eager, force, shellJob, signal });
+    const { directory, ...options } = request;
+    const result = await this.#restorer.restore({ imagesDir: directory, ...options, signal });
     return runningTree(result, (pid) => this.#missingPages(pid, result));
   }
 

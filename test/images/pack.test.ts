@@ -25,7 +25,7 @@ import { imageName } from "../../src/images/formats";
 import { writeImage } from "../../src/images/framing";
 import { type PackOptions, packDirectory, unpackDirectory } from "../../src/images/pack";
 import { verifyDirectory } from "../../src/images/verify";
-import { recordWorkingSet } from "../../src/images/workingSet";
+import { encodeWorkingSet, recordWorkingSet, workingSetName } from "../../src/images/workingSet";
 import { bigImageFirstPage, bigImagePid, makeBigImage } from "../support/bigImage";
 import { repositoryRoot } from "../support/program";
 import { withTempDir } from "../support/tempdir";
@@ -152,6 +152,41 @@ for (const name of fixtures) {
     });
   });
 }
+
+test("a working set that is damaged, of another program or of no memory at all changes only the order of the packed blocks", async () => {
+  await withTempDir("pack", async (dir) => {
+    const images = dir.join("images");
+    cpSync(fixture("redis"), images, { recursive: true });
+    const original = contents(images);
+    const bytes = memory(images);
+    const [pid] = [...bytes.keys()].filter((key) => /^\d+$/.test(key));
+    assert.ok(pid !== undefined);
+    const file = join(images, workingSetName(Number(pid)));
+    const foreign = [
+      { firstPage: 0, pageCount: 2 ** 20, runs: 1, bucket: 0 },
+      { firstPage: 2 ** 51, pageCount: 2 ** 31, runs: 1, bucket: 0 },
+    ];
+    const recordings: readonly [Uint8Array, RegExp | undefined][] = [
+      [Buffer.from("nothing of the kind"), /^the working set is not used: [^\n]*workingset-\d+\.img[^\n]*$/],
+      [encodeWorkingSet({ runCount: 1, ranges: foreign }), undefined],
+    ];
+    for (const [recording, warning] of recordings) {
+      writeFileSync(file, recording);
+      const warnings: string[] = [];
+      await packDirectory(images, { byWorkingSet: true, onWarning: (line) => warnings.push(line) });
+      assert.deepEqual(memory(images), bytes);
+      assert.equal(warnings.length, warning === undefined ? 0 : 1);
+      if (warning !== undefined) assert.match(warnings[0]!, warning);
+      await unpackDirectory(images);
+      rmSync(file);
+      assert.deepEqual(contents(images), original);
+    }
+    writeFileSync(file, "nothing of the kind");
+    const { status, stderr } = spawnSync(command, ["pack", "--by-working-set", images], { encoding: "utf8" });
+    assert.equal(status, 0);
+    assert.match(stderr, /^faultline: warning: the working set is not used: [^\n]+\n$/);
+  });
+});
 
 /** The blocks of the wanted pages are exactly the beginning of each file. */
 function checkFirst(images: string, wanted: ReadonlyMap<number, readonly number[]>): void {

@@ -6,6 +6,7 @@ import { type IncomingMessage, request } from "node:http";
 import { join } from "node:path";
 import { test } from "node:test";
 import Ajv2020 from "ajv/dist/2020";
+import { workingSetName } from "../../src/images/workingSet";
 import { criuDump } from "../support/criu";
 import { type Program, repositoryRoot, withProgram } from "../support/program";
 import { type TempDir, withTempDir } from "../support/tempdir";
@@ -192,6 +193,31 @@ test("a dump through the service is restored by it, and a dump that is refused n
         assert.match(text, /^faultline_dumps_total\{outcome="failed"\} 1$/m);
         assert.equal(service.errors, "");
       }),
+    ),
+  ));
+
+test("a restore records its working set on request, and the next one uses it unless told otherwise", () =>
+  withDump((program, directory) =>
+    withService(
+      async (service) => {
+        const file = join(directory, workingSetName(program.pid));
+        const restore = async (options: object): Promise<void> => {
+          const { body } = await service.ask("POST", "/v1/restores", "/v1/restores", { directory, ...options });
+          const { id } = body as RestoreBody;
+          await service.ask("DELETE", "/v1/restores/{id}", `/v1/restores/${id}`);
+        };
+        await restore({});
+        assert.equal(existsSync(file), false);
+        await restore({ record: true });
+        await waitFor("the recording", () => existsSync(file));
+        writeFileSync(file, "nothing of the kind");
+        await restore({ workingSet: false });
+        assert.equal(service.errors, "");
+        await restore({});
+        await waitFor("the warning", () => service.errors !== "");
+        assert.match(service.errors, /^faultline: warning: the working set is not used: [^\n]+\n$/);
+      },
+      ["--stay-lazy"],
     ),
   ));
 

@@ -8,7 +8,9 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { FaultlineError } from "../../src/errors";
 import { ImageDirectory } from "../../src/images/directory";
+import { verifyDirectory } from "../../src/images/verify";
 import { type DumpOptions, type DumpPhase, dump } from "../../src/task/dump/dump";
+import { restore } from "../../src/task/restore/restore";
 import { criuRestore } from "../support/criu";
 import { processStat } from "../support/processes";
 import { type Program, repositoryRoot, withProgram } from "../support/program";
@@ -44,6 +46,23 @@ for (const name of [
     );
   });
 }
+
+test("a dump with lz4-hc takes less room than one with lz4, and verifies and restores like it", async () => {
+  await withTempDir("dump", (images) =>
+    withProgram("heap", async (program) => {
+      const fast = await dumpOf(program, images.join("fast"), { after: "run", compress: "lz4" });
+      const small = await dumpOf(program, images.join("small"), { after: "kill", compress: "lz4-hc" });
+      assert.equal(small.pageCount, fast.pageCount);
+      assert.ok(small.pageFileBytes < fast.pageFileBytes, `${small.pageFileBytes} against ${fast.pageFileBytes}`);
+      assert.deepEqual(verifyDirectory(images.join("small")).findings, []);
+      await program.gone();
+      const { waitExit } = await restore({ imagesDir: images.join("small") });
+      program.go();
+      assert.equal(await program.verdict(), "PASS");
+      await waitExit();
+    }),
+  );
+});
 
 test("a program that is left running notices nothing, three times over", async () => {
   await withTempDir("dump", (images) =>

@@ -30,7 +30,7 @@ export interface DumpOptions {
   readonly directory: string;
   /** Default "kill". */
   readonly after?: AfterDump;
-  /** Default "lz4": packed page files. "none": raw ones, which CRIU reads. */
+  /** Default "lz4": packed page files. "lz4-hc": smaller ones that take longer. "none": raw ones, which CRIU reads. */
   readonly compress?: Compression;
   /** The tree belongs to a shell: its session leader and terminal are outside. */
   readonly shellJob?: boolean;

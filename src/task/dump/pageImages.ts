@@ -12,7 +12,11 @@ import type { ImageRun } from "./memory";
 /** pagemap_entry.flags. */
 const pageFlag = { lazy: 2, present: 4 } as const;
 
-export type Compression = "lz4" | "none";
+/** Raw page files, packed ones, or packed ones that took longer to make and are smaller. */
+export type Compression = "lz4" | "lz4-hc" | "none";
+
+/** What `pack --hc` does unless told otherwise. */
+const highCompressionLevel = 9;
 
 export interface PageImageSummary {
   readonly pageCount: number;
@@ -99,9 +103,9 @@ export async function writePageImages(
   const records = entries.map(pagemapEntry);
   writeImage(directory, name, "PAGEMAP", records, { head: { pages_id: pagesId } });
   const fileBytes =
-    compression === "lz4"
-      ? await writePacked(join(directory, `pagez-${pagesId}.img`), entries, check)
-      : await writeRaw(join(directory, `pages-${pagesId}.img`), entries, check);
+    compression === "none"
+      ? await writeRaw(join(directory, `pages-${pagesId}.img`), entries, check)
+      : await writePacked(join(directory, `pagez-${pagesId}.img`), entries, compression, check);
   const count = (list: readonly Init<PagemapEntry>[]): number =>
     list.reduce((sum, record) => sum + (record.compat_nr_pages ?? 0), 0);
   const pageCount = count(records);
@@ -134,8 +138,13 @@ async function writeRaw(path: string, entries: readonly PageEntry[], check: () =
   }
 }
 
-async function writePacked(path: string, entries: readonly PageEntry[], check: () => void): Promise<number> {
-  const writer = await PackedPagesWriter.create(path, {});
+async function writePacked(
+  path: string,
+  entries: readonly PageEntry[],
+  compression: "lz4" | "lz4-hc",
+  check: () => void,
+): Promise<number> {
+  const writer = await PackedPagesWriter.create(path, { level: compression === "lz4" ? 0 : highCompressionLevel });
   try {
     for (const { pieces } of entries) {
       check();
