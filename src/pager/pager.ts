@@ -264,6 +264,7 @@ export class Pager implements PolicyActions {
     this.contexts.set(uffd, child);
     this.waiter.add(uffd);
     this.hooks.forked?.(child);
+    this.probeOldest();
     if (child.state === "failed") applyPolicy(this, child, this.closingPolicy());
   }
 
@@ -487,6 +488,20 @@ export class Pager implements PolicyActions {
   private probe(): void {
     this.probeUs = this.waiter.nowUs() + PROBE_US;
     for (const context of [...this.contexts.values()]) this.probeOne(context);
+  }
+
+  /**
+   * Every new context asks after two that were not asked for the longest time, so that copies of a program that forks all
+   * the time do not pile up until the next probe: those that have exited are never many more than those that live.
+   */
+  private probeOldest(): void {
+    for (let asked = 0; asked < 2; asked++) {
+      const [oldest] = this.contexts.values();
+      if (oldest === undefined) return;
+      this.contexts.delete(oldest.uffd);
+      this.contexts.set(oldest.uffd, oldest);
+      this.probeOne(oldest);
+    }
   }
 
   private probeOne(context: Context): void {
