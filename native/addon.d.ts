@@ -112,6 +112,8 @@ export interface Addon {
   onReadable(fd: number, callback: () => void): number;
   pidfdOpen(pid: number): number;
   pidfdSignal(pidfd: number, signal: number): number;
+  /** shmctl(2), IPC_RMID: the System V segment goes away with its last attachment. */
+  removeSegment(id: number): number;
   prlimitSet(pid: number, resource: number, soft: bigint, hard: bigint): number;
   /** setsid(2) where possible, then descriptors 0, 1 and 2 onto `path`. */
   becomeBackground(path: string): number;

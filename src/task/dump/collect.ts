@@ -1,5 +1,6 @@
 // Gathers the whole state of a frozen tree into image records and copied pages. Runs from freeze to release without a
 // pause; writes nothing.
+import { FaultlineError } from "../../errors";
 import type { Init } from "../../images/message";
 import type { TaskKobjIdsEntry } from "../../images/messages";
 import { listProc, parseMappings, readProcBytes } from "../proc";
@@ -16,6 +17,7 @@ import { OpenFile } from "./openFile";
 import type { PageStore } from "./pageStore";
 import { heldFile, RegularFiles } from "./regularFiles";
 import { SeccompFilters } from "./seccompImage";
+import { Segments } from "./segments";
 import { SharedIds, type TaskIds } from "./sharedIds";
 import { type SharedObject, spaceImage } from "./spaceImage";
 import { askState, TaskAgent, type TaskState } from "./taskState";
@@ -57,6 +59,7 @@ interface Collector {
   readonly store: PageStore;
   readonly regular: RegularFiles;
   readonly memory: MemoryFiles;
+  readonly segments: Segments;
   readonly tables: FilesTables;
   readonly seccomp: SeccompFilters;
   readonly shared: Map<number, SharedObject>;
@@ -72,6 +75,7 @@ export function collect(tree: FrozenTree, store: PageStore, options: ObstacleOpt
   const memory = new MemoryFiles(images);
   const collector: Collector = {
     ...{ images, store, regular, memory },
+    segments: new Segments(images, namespaceIds.ipc_ns_id),
     tables: new FilesTables(images, regular, memory, options),
     seccomp: new SeccompFilters(),
     shared: new Map(),
@@ -88,7 +92,14 @@ export function collect(tree: FrozenTree, store: PageStore, options: ObstacleOpt
   }
   const { pipes, connections } = collector.tables;
   const { pageSets, pagesScanned, deferred } = collector;
-  return { images, pageSets, pagesScanned, deferred, warnings: pipes.warnings(), connections };
+  return {
+    images,
+    pageSets,
+    pagesScanned,
+    deferred,
+    warnings: [...pipes.warnings(), ...collector.segments.warnings()],
+    connections,
+  };
 }
 
 function gather(collector: Collector, tree: FrozenTree, options: ObstacleOptions): void {
@@ -149,7 +160,7 @@ function addTask(collector: Collector, task: FrozenTask, ids: TaskIds, options: 
     const copy = copyAddressSpace(pid, vmas, collector.store);
     collector.pagesScanned += copy.pagesScanned;
     collector.pageSets.push({ name: `pagemap-${pid}.img`, runs: copy.runs });
-    const files = { regular, memory: collector.memory, shared: collector.shared };
+    const files = { regular, memory: collector.memory, segments: collector.segments, shared: collector.shared };
     images.add(`mm-${pid}.img`, "MM", spaceImage(task, state, vmas, copy.guards, files));
   }
   for (const { tid, core } of coreImages(task, state, (tracee) => collector.seccomp.of(tracee))) {
@@ -184,7 +195,13 @@ function addLocks(collector: Collector, pid: number): void {
 }
 
 function addSharedObjects(collector: Collector): void {
-  for (const [shmid, { path, pid }] of [...collector.shared, ...collector.memory.contents]) {
+  const { shared, memory, segments } = collector;
+  const used = new Set<number>();
+  for (const [shmid, { path, pid }] of [...shared, ...memory.contents, ...segments.contents]) {
+    // Inodes' numbers and segments' ids are not of one kind, but name the same images.
+    if (used.has(shmid))
+      throw new FaultlineError("UNSUPPORTED", `two shared memory objects have number ${shmid}`, { pid });
+    used.add(shmid);
     const runs = copySharedObject(path, pid, collector.store);
     collector.pagesScanned += runs.reduce((sum, run) => sum + run.pageCount, 0);
     collector.pageSets.push({ name: `pagemap-shmem-${shmid}.img`, runs });

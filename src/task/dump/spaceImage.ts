@@ -10,6 +10,7 @@ import type { MemoryFiles } from "./descriptors/memoryFiles";
 import type { FrozenTask } from "./freeze";
 import type { PageRegion } from "./memory";
 import { heldFile, type RegularFiles } from "./regularFiles";
+import type { Segments } from "./segments";
 import type { TaskState } from "./taskState";
 import type { Vma } from "./vmas";
 
@@ -25,6 +26,7 @@ export interface SharedObject {
 export interface SpaceFiles {
   readonly regular: RegularFiles;
   readonly memory: MemoryFiles;
+  readonly segments: Segments;
   /** Nameless shared memory by shmid; filled here. */
   readonly shared: Map<number, SharedObject>;
 }
@@ -72,8 +74,11 @@ function vmaEntry(pid: number, vma: Vma, files: SpaceFiles): Init<VmaEntry> {
       const fdflags = openedAs(pid, name);
       return { ...base, shmid: BigInt(files.memory.mapped(heldFile(pid, name), fdflags, seals(pid, name))), fdflags };
     }
-    case "shared-anonymous":
     case "sysv": {
+      files.segments.attached(vma.mapping.inode, pid, `/proc/${pid}/${name}`); // the inode's number is the segment's id
+      return { ...base, shmid: BigInt(vma.mapping.inode), fdflags: openedAs(pid, name) };
+    }
+    case "shared-anonymous": {
       if (!files.shared.has(vma.mapping.inode))
         files.shared.set(vma.mapping.inode, { path: `/proc/${pid}/${name}`, pid });
       return { ...base, shmid: BigInt(vma.mapping.inode) };

@@ -145,7 +145,6 @@ export function mappingObstacle(mapping: Mapping): string | undefined {
   if (flags.has("io") || flags.has("pf")) return `device memory ${pathText(path)}`;
   if (path.startsWith("anon_inode:") || path.startsWith("/anon_hugepage")) return `a mapping of ${pathText(path)}`;
   if (path.startsWith("/[aio]")) return "an AIO ring (io_setup)";
-  if (/^\/SYSV[0-9a-f]{8}/.test(path)) return "System V shared memory";
   if (path === "[uprobes]") return "uprobes are planted in it";
   return undefined;
 }

@@ -6,12 +6,13 @@ import type { ImageDirectory } from "../../images/directory";
 import { native } from "../../native";
 import { syscalls } from "../constants";
 import type { Fill } from "./filePlan";
-import { sharedKey } from "./files/context";
+import { segmentKey, sharedKey } from "./files/context";
 import type { ForeignFile } from "./files/tty";
 import { writeGhost, writeObject } from "./pages";
 import type { RestorePlan } from "./plan";
 import { finishTask, isStopped, letGo, letStop } from "./resume";
 import { Script } from "./script";
+import { SegmentMaker } from "./segments";
 import { buildProcess, buildSpace, buildThreads, type LazyTask, type TaskPages } from "./taskBuild";
 import { TreeBuild } from "./treeBuild";
 
@@ -26,9 +27,11 @@ export class Build {
   readonly lazyTasks: LazyTask[] = [];
   /** The userfaultfds are the pager's: it closes them. */
   handedOver = false;
+  readonly #segments: SegmentMaker;
 
   constructor(plan: RestorePlan, images: ImageDirectory, eager: boolean) {
     this.tree = new TreeBuild(plan);
+    this.#segments = new SegmentMaker(plan.segments);
     this.images = images;
     this.eager = eager;
   }
@@ -44,6 +47,7 @@ export class Build {
     const root = this.tree.createRoot();
     this.#raiseFileLimit(root.pid);
     root.run(plan.files.objects);
+    this.#segments.make(root, plan.files.masters);
     this.#fill();
     for (const file of plan.files.foreign) this.#hand(file);
     root.run(plan.files.make);
@@ -54,6 +58,7 @@ export class Build {
       if (lazy !== undefined) this.lazyTasks.push(lazy);
     }
     root.run(plan.files.late);
+    this.#segments.finish();
   }
 
   /** Descriptors, threads, timers and registers. */
@@ -79,6 +84,7 @@ export class Build {
   /** Ends every process made so far. The userfaultfds that nobody took over are closed after that. */
   end(): void {
     this.tree.end();
+    this.#segments.undo();
     if (!this.handedOver) for (const lazy of this.lazyTasks) lazy.uffd.close();
   }
 
@@ -129,10 +135,14 @@ export class Build {
 
   /** An eager restore also fills the shared memory that a lazy one leaves to the pager. */
   #fills(): readonly Fill[] {
-    const { files, shared } = this.tree.plan;
-    if (!this.eager) return files.fills;
+    const { shared, segments } = this.tree.plan;
+    const own = segments.map(
+      ({ id, entry }): Fill => ({ key: segmentKey(id), kind: "memory", shmid: id, bytes: Number(entry.size) }),
+    );
+    const fills = [...this.tree.plan.files.fills, ...own];
+    if (!this.eager) return fills;
     const lazy = shared.filter((object) => !object.eager);
     const more = lazy.map(({ id, bytes }) => ({ key: sharedKey(id), kind: "memory" as const, shmid: id, bytes }));
-    return [...files.fills, ...more];
+    return [...fills, ...more];
   }
 }

@@ -4,7 +4,7 @@ import { statSync } from "node:fs";
 import { join } from "node:path";
 import { FaultlineError } from "../../errors";
 import { type ImageDirectory, type TaskNode, TaskState } from "../../images/directory";
-import type { RemapFilePathEntry, TaskKobjIdsEntry } from "../../images/messages";
+import type { IpcShmEntry, RemapFilePathEntry, TaskKobjIdsEntry } from "../../images/messages";
 import { RemapType } from "../../images/messages";
 import type {
   GhostFile,
@@ -22,12 +22,14 @@ const pidMax = 4 * 1024 * 1024;
 
 /** Reads the whole directory but its pages. Throws FaultlineErrors that name the file. */
 export function loadTree(images: ImageDirectory): TreeImage {
+  const tasks = loadTasks(images);
   const remaps = images.messages("REMAP_FPATH", "remap-fpath.img");
   const tree: TreeImage = {
     inventory: images.inventory,
-    tasks: loadTasks(images),
+    tasks,
     files: new Map(images.files.entries.map((file) => [file.id, file])),
     pipeContents: loadPipes(images),
+    segments: loadSegments(images, tasks[0]?.ids?.ipc_ns_id),
     memfds: new Map(images.memoryFiles.map((message) => [Number(message.inode_id), message])),
     ttys: new Map(images.messages("TTY_INFO", "tty-info.img").map((message) => [message.id, message])),
     ttyData: new Map(images.messages("TTY_DATA", "tty-data.img").map((message) => [message.tty_id, message.data])),
@@ -45,6 +47,13 @@ export function loadTree(images: ImageDirectory): TreeImage {
 
 function corrupt(images: ImageDirectory, message: string, name: string): FaultlineError {
   return new FaultlineError("IMAGE_CORRUPT", message, { file: join(images.path, name) });
+}
+
+/** Segments whose content lies beside their entries come from other IPC namespaces, which are refused. */
+function loadSegments(images: ImageDirectory, namespaceId: number | undefined): Map<number, IpcShmEntry> {
+  if (namespaceId === undefined) return new Map();
+  const entries = images.messages("IPCNS_SHM", `ipcns-shm-${namespaceId}.img`);
+  return new Map(entries.filter((entry) => entry.in_pagemaps === true).map((entry) => [entry.desc.id, entry]));
 }
 
 /** Very old images had no type and marked ghosts by bit 31 of the id. */

@@ -2,10 +2,12 @@
 // layout and nothing else of the machine; whether files have changed is fileCheck.ts.
 import { existsSync, readFileSync } from "node:fs";
 import { FaultlineError } from "../../errors";
+import { type SegmentFacts, systemVSegments } from "../segments";
 import { credentialProblems } from "./credentialPlan";
 import { type FilePlan, planFiles } from "./filePlan";
 import { agentBytes, findHole } from "./layout";
 import { processProblems } from "./processPlan";
+import { planSegments, type SegmentPlan } from "./segments";
 import { findSharedObjects, type SharedObject } from "./sharedMemory";
 import { planSpace, type SpacePlan, type VdsoShape } from "./spacePlan";
 import { threadProblems } from "./threadPlan";
@@ -16,6 +18,7 @@ export interface RestorePlan {
   /** By pid; none for dead tasks. */
   readonly spaces: ReadonlyMap<number, SpacePlan>;
   readonly shared: readonly SharedObject[];
+  readonly segments: readonly SegmentPlan[];
   readonly files: FilePlan;
   /** Where the agent goes, in every task. */
   readonly hole: number;
@@ -80,13 +83,16 @@ export function planRestore(tree: TreeImage, options: PlanOptions = {}): Restore
     if (task.dead) continue;
     if (task.mm !== undefined) {
       const own: string[] = [];
-      spaces.set(task.pid, planSpace(task.mm, vdso, own));
+      spaces.set(task.pid, planSpace(task.mm, vdso, own, tree.segments));
       problems.push(...own.map((problem) => `pid ${task.pid}: ${problem}`));
     }
     problems.push(...processProblems(task, tree), ...task.threads.flatMap(threadProblems));
     problems.push(...task.threads.flatMap((thread) => credentialProblems(thread, tree)));
   }
   const shared = findSharedObjects([...spaces.values()]);
+  const attachments = [...spaces.values()].flatMap((space) => space.attachments);
+  const present = attachments.length === 0 ? new Map<number, SegmentFacts>() : systemVSegments();
+  const segments = planSegments(attachments, tree.segments, present, problems);
   const files = planFiles(tree, shared, problems, {
     shellJob: options.shellJob === true,
     tcpEstablished: options.tcpEstablished === true,
@@ -98,5 +104,5 @@ export function planRestore(tree: TreeImage, options: PlanOptions = {}): Restore
     throw new FaultlineError("IMAGE_UNSUPPORTED", `cannot restore this image: ${problems.join("; ")}`);
   }
   const taken = [...spaces.values()].flatMap((space) => space.mappings);
-  return { tree, spaces, shared, files, hole: findHole(taken, agentBytes) };
+  return { tree, spaces, shared, segments, files, hole: findHole(taken, agentBytes) };
 }

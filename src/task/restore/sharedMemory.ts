@@ -6,7 +6,7 @@ import { type FileContext, openFlag, settle, sharedKey } from "./files/context";
 import type { Mapping, SpacePlan } from "./spacePlan";
 
 /** Where an object is mapped for the moment of its making: below all programs, above the agent's hole. */
-const workbench = 0x100000000000;
+export const workbench = 0x100000000000;
 
 export interface SharedObject {
   /** shmid in the images; its contents are in pagemap-shmem-<id>. */

@@ -3,13 +3,14 @@
 //
 // The order of KERNEL-NOTES' "mm" batch: everything but the agent is unmapped, then all mappings are made at once with
 // MAP_FIXED_NOREPLACE. Pages come from outside, so no protection is ever widened for the time of the restore.
-import type { MmEntry, VmaEntry } from "../../images/messages";
+import type { IpcShmEntry, MmEntry, VmaEntry } from "../../images/messages";
 import { vmaStatus } from "../../images/vmaStatus";
 import type { Batch } from "../batch";
 import { mapFlag, pageSize, prctlOperation, syscalls } from "../constants";
 import type { Range } from "./layout";
 import { agentBytes } from "./layout";
 import type { Script } from "./script";
+import { type Attachment, attachSegments, planAttachments } from "./segments";
 
 /** The first address that no program of 47-bit address space can map, less one page (TASK_SIZE on x86-64). */
 export const addressEnd = 0x7ffffffff000;
@@ -33,7 +34,7 @@ export interface Mapping {
   readonly start: number;
   readonly end: number;
   readonly protection: number;
-  readonly kind: "private" | "shared" | "file-private" | "file-shared";
+  readonly kind: "private" | "shared" | "segment" | "file-private" | "file-shared";
   readonly grows: boolean;
   readonly locked: boolean;
   /** What userfaultfd can serve, and nothing but memory accesses can see. */
@@ -44,6 +45,8 @@ export interface Mapping {
 export interface SpacePlan {
   readonly mappings: readonly Mapping[];
   readonly guards: readonly Range[];
+  /** Its System V segments; the mappings have kind "segment" there. */
+  readonly attachments: readonly Attachment[];
   /** Start of the vdso's data pages, or undefined where the task has none. */
   readonly vdso: number | undefined;
   readonly mm: MmEntry;
@@ -52,6 +55,7 @@ export interface SpacePlan {
 const has = (vma: VmaEntry, bit: number): boolean => (vma.status & bit) !== 0;
 
 function kindOf(vma: VmaEntry): Mapping["kind"] | undefined {
+  if (has(vma, vmaStatus.sysvIpc)) return "segment";
   if (has(vma, vmaStatus.anonPrivate)) return "private";
   if (has(vma, vmaStatus.anonShared)) return "shared";
   if (has(vma, vmaStatus.filePrivate)) return "file-private";
@@ -80,7 +84,12 @@ function checkRange(vma: VmaEntry, problems: string[]): boolean {
 }
 
 /** Reads the mappings of one address space. What cannot be restored is added to `problems`, all of it. */
-export function planSpace(mm: MmEntry, vdsoShape: VdsoShape, problems: string[]): SpacePlan {
+export function planSpace(
+  mm: MmEntry,
+  vdsoShape: VdsoShape,
+  problems: string[],
+  segments: ReadonlyMap<number, IpcShmEntry> = new Map(),
+): SpacePlan {
   const mappings: Mapping[] = [];
   const guards: Range[] = [];
   let dataStart: number | undefined;
@@ -116,12 +125,12 @@ export function planSpace(mm: MmEntry, vdsoShape: VdsoShape, problems: string[])
   checkOverlap(mappings, problems);
   const vdso = planVdso(dataStart, codeRange, vdsoShape, problems);
   checkFields(mm, problems);
-  return { mappings, guards, vdso, mm };
+  const attachments = planAttachments(mappings, segments, problems);
+  return { mappings, guards, attachments, vdso, mm };
 }
 
 function refusal(vma: VmaEntry): string | undefined {
   if (has(vma, vmaStatus.aioRing)) return "an AIO ring";
-  if (has(vma, vmaStatus.sysvIpc)) return "System V shared memory";
   if (has(vma, vmaStatus.socket)) return "a packet socket's ring";
   if (has(vma, vmaStatus.shadowStack)) return "a shadow stack";
   if (has(vma, vmaStatus.uprobes)) return "a uprobes page";
@@ -196,25 +205,15 @@ export function makeMappings(script: Script, plan: SpacePlan, descriptors: Space
   if (plan.vdso !== undefined) {
     script.room(1).call(syscalls.arch_prctl, [archMapVdso64, plan.vdso], { purpose: "mapping the vdso" });
   }
+  attachSegments(script, plan.attachments);
   for (const mapping of plan.mappings) {
     const { vma, start } = mapping;
     const length = mapping.end - start;
-    const kept = mapFlag.noReserve | mapFlag.growsDown | mapFlag.stack | mapFlag.hugeTlb | 0xfc000000;
-    let flags = (vma.flags & kept) | mapFlag.fixedNoReplace;
-    let descriptor = -1;
-    let offset = 0;
-    if (mapping.kind === "private") flags |= mapFlag.private | mapFlag.anonymous;
-    else {
-      flags |= mapping.kind === "file-private" ? mapFlag.private : mapFlag.shared;
-      offset = Number(vma.pgoff);
-      const id = Number(vma.shmid);
-      descriptor = mapping.kind === "shared" ? descriptors.shared(id) : descriptors.mapped(vma);
-    }
-    const batch = script.room(10);
-    batch.call(syscalls.mmap, [start, length, mapping.protection, flags >>> 0, descriptor, offset], {
-      purpose: `mapping ${start.toString(16)}-${mapping.end.toString(16)}`,
-    });
-    for (const advice of adviceOf(vma)) {
+    if (mapping.kind !== "segment") mapOne(script, mapping, descriptors);
+    const advices = adviceOf(vma);
+    if (advices.length === 0) continue;
+    const batch = script.room(advices.length);
+    for (const advice of advices) {
       batch.call(syscalls.madvise, [start, length, advice], { purpose: `madvise ${advice} of ${start.toString(16)}` });
     }
   }
@@ -223,6 +222,25 @@ export function makeMappings(script: Script, plan: SpacePlan, descriptors: Space
       purpose: `guard pages at ${guard.start.toString(16)}`,
     });
   }
+}
+
+function mapOne(script: Script, mapping: Mapping, descriptors: SpaceDescriptors): void {
+  const { vma, start } = mapping;
+  const kept = mapFlag.noReserve | mapFlag.growsDown | mapFlag.stack | mapFlag.hugeTlb | 0xfc000000;
+  let flags = (vma.flags & kept) | mapFlag.fixedNoReplace;
+  let descriptor = -1;
+  let offset = 0;
+  if (mapping.kind === "private") flags |= mapFlag.private | mapFlag.anonymous;
+  else {
+    flags |= mapping.kind === "file-private" ? mapFlag.private : mapFlag.shared;
+    offset = Number(vma.pgoff);
+    const id = Number(vma.shmid);
+    descriptor = mapping.kind === "shared" ? descriptors.shared(id) : descriptors.mapped(vma);
+  }
+  const length = mapping.end - start;
+  script.room(1).call(syscalls.mmap, [start, length, mapping.protection, flags >>> 0, descriptor, offset], {
+    purpose: `mapping ${start.toString(16)}-${mapping.end.toString(16)}`,
+  });
 }
 
 /**

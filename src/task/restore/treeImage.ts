@@ -8,6 +8,7 @@ import type {
   FsEntry,
   GhostFileEntry,
   InventoryEntry,
+  IpcShmEntry,
   MemfdInodeEntry,
   MmEntry,
   SeccompFilter,
@@ -80,6 +81,8 @@ export interface TreeImage {
   readonly tasks: readonly TaskImage[];
   readonly files: ReadonlyMap<number, FileEntry>;
   readonly pipeContents: ReadonlyMap<number, PipeContent>;
+  /** System V shared memory segments, by id. */
+  readonly segments: ReadonlyMap<number, IpcShmEntry>;
   readonly memfds: ReadonlyMap<number, MemfdInodeEntry>;
   readonly ttys: ReadonlyMap<number, TtyInfoEntry>;
   /** What waits unread in a terminal, by the terminal's id. */

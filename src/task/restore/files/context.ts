@@ -53,6 +53,10 @@ export function sharedKey(id: number): string {
   return `shared ${id}`;
 }
 
+export function segmentKey(id: number): string {
+  return `segment ${id}`;
+}
+
 /** Moves a scratch descriptor to an object's master. */
 export function settle(context: FileContext, batch: Batch, scratch: number, key: string): void {
   batch.call(syscalls.dup3, [scratch, context.masters.of(key), openFlag.closeOnExec]);
