@@ -1,4 +1,4 @@
-// What one VMA entry of an image says, in words: protection, kind, name. Bits: docs/images.md, "VMA status"; mmap(2).
+// What one VMA entry of an image says, in words: protection, kind, name. Bits: mmap(2).
 import { FaultlineError } from "../errors";
 import type { VmaEntry } from "../images/messages";
 import { vmaStatus } from "../images/vmaStatus";
