@@ -82,3 +82,8 @@ export const READ_AHEAD_STEP_BYTES = 2 * 1024 * 1024;
 export const RECORD_QUIET_US = 1_000_000;
 /** How long a recorded restore puts the drain off at most, microseconds. */
 export const RECORD_HOLD_US = 30_000_000;
+
+/** How long a restore waits for zombies that hold its pids, milliseconds: the pid 1 of some containers reaps every 2 s. */
+export const ZOMBIE_PATIENCE_MS = 5000;
+/** How often it looks, milliseconds. */
+export const ZOMBIE_POLL_MS = 5;

@@ -9,12 +9,13 @@ import { test } from "node:test";
 import { FaultlineError } from "../../src/errors";
 import { ImageDirectory } from "../../src/images/directory";
 import { writeImage } from "../../src/images/framing";
+import { awaitFreePids } from "../../src/task/restore/freePids";
 import { Restorer, restore } from "../../src/task/restore/restore";
 import { criuDump, runCommand } from "../support/criu";
 import { isGone, processStat } from "../support/processes";
 import { type Program, withProgram } from "../support/program";
 import { type TempDir, withTempDir } from "../support/tempdir";
-import { waitFor } from "../support/wait";
+import { sleep, waitFor } from "../support/wait";
 
 /** For each test, milliseconds: a restore that hangs fails here, and not when the whole run is given up. */
 const limit = { timeout: 120_000 };
@@ -54,6 +55,47 @@ test("a pid that is taken is named, and nothing is made", limit, async () => {
       await restorer.close();
     }
   });
+});
+
+/** A process whose child, the first pid it prints, stays a zombie until its standard input says something or closes. */
+const unreaped = `
+import os, sys
+child = os.fork()
+if child == 0: os._exit(0)
+os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+print(child, flush=True)
+sys.stdin.readline()
+os.waitpid(child, 0)
+print("reaped", flush=True)
+sys.stdin.readline()
+`;
+
+test("pids of tasks that have ended are waited for until they are reaped", limit, async () => {
+  const parent = spawn("python3", ["-c", unreaped], { stdio: ["pipe", "pipe", "inherit"] });
+  try {
+    const child = Number(String((await once(parent.stdout, "data"))[0]));
+    await assert.rejects(awaitFreePids([child], undefined, 20), isError("BUSY", String(child), `parent ${parent.pid}`));
+    await assert.rejects(awaitFreePids([child, parent.pid!]), isError("BUSY", `${child}, ${parent.pid}`, "ps -fLp"));
+    const given = new FaultlineError("ABORTED", "given up");
+    await assert.rejects(
+      awaitFreePids([child], () => {
+        throw given;
+      }),
+      given,
+    );
+    let free = false;
+    const waiting = awaitFreePids([child]).then(() => {
+      free = true;
+    });
+    await sleep(50);
+    assert.ok(!free);
+    parent.stdin.write("go\n");
+    await waiting;
+  } finally {
+    parent.stdin.end();
+    parent.kill("SIGKILL");
+    await once(parent, "exit");
+  }
 });
 
 test("every way of cutting an image short ends in a typed error and no process", limit, async () => {

@@ -1,6 +1,5 @@
 // restore(): an image directory becomes running processes again. This file is the order of things and the promises to
 // the caller; how tasks are made is build.ts, how pages come later is the pager's.
-import { existsSync } from "node:fs";
 import { checked, FaultlineError } from "../../errors";
 import { ImageDirectory } from "../../images/directory";
 import { native } from "../../native";
@@ -9,6 +8,7 @@ import type { PagerOptions, SessionReport } from "../../pager/requests";
 import { Watchdog } from "../../pager/watchdog";
 import { Build } from "./build";
 import { checkFiles } from "./fileCheck";
+import { awaitFreePids } from "./freePids";
 import { loadTree } from "./loadTree";
 import { type PlanOptions, planRestore, type RestorePlan } from "./plan";
 import { warmUpRestore } from "./warmUp";
@@ -108,7 +108,7 @@ export class Restorer {
   async restore(options: RestoreOptions): Promise<RestoreResult> {
     const startMs = performance.now();
     const starting = options.eager === true ? undefined : this.#startPager();
-    const prepared = prepare(options);
+    const prepared = await prepare(options);
     let pager: PagerThread | undefined;
     try {
       pager = await starting;
@@ -219,14 +219,15 @@ interface Prepared {
   readonly images: ImageDirectory;
 }
 
-function prepare(options: RestoreOptions): Prepared {
+async function prepare(options: RestoreOptions): Promise<Prepared> {
   throwIfAborted(options.signal);
   const images = ImageDirectory.open(options.imagesDir);
   try {
     const tree = loadTree(images);
     const plan = planRestore(tree, options);
     checkFiles(tree, options.force === true);
-    checkPidsFree(plan);
+    const tids = tree.tasks.flatMap((task) => [task.pid, ...task.threads.map((thread) => thread.tid)]);
+    await awaitFreePids(tids, () => throwIfAborted(options.signal));
     const threads = tree.tasks.reduce((sum, task) => sum + task.threads.length, 0);
     options.onProgress?.({ phase: "planned", tasks: tree.tasks.length, threads });
     return { plan, images };
@@ -234,16 +235,6 @@ function prepare(options: RestoreOptions): Prepared {
     images.close();
     throw error;
   }
-}
-
-/** Names every pid that is taken at once; clone3 would find only the first. */
-function checkPidsFree(plan: RestorePlan): void {
-  const tids = plan.tree.tasks.flatMap((task) => [task.pid, ...task.threads.map((thread) => thread.tid)]);
-  const taken = [...new Set(tids)].filter((tid) => existsSync(`/proc/${tid}`));
-  if (taken.length === 0) return;
-  throw new FaultlineError("BUSY", `the image's pids are taken: ${taken.join(", ")}`, {
-    advice: `a restored process keeps its pid; see what has it now with \`ps -fLp ${taken[0]}\``,
-  });
 }
 
 function throwIfAborted(signal: AbortSignal | undefined): void {
