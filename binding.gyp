@@ -14,7 +14,7 @@
     {
       "target_name": "faultline",
       "dependencies": ["lz4"],
-      "sources": ["<!@(printf '%s\\n' native/*.cc)", "native/agent/agent.S"],
+      "sources": ["<!@(printf '%s\\n' native/*.cc)", "native/agent/agent.S", "native/agent/bridge.S"],
       "include_dirs": ["<!@(node -p \"require('node-addon-api').include\")", "<(lz4)", "native"],
       "defines": ["NODE_ADDON_API_DISABLE_CPP_EXCEPTIONS", "NAPI_VERSION=8", "_GNU_SOURCE"],
       "cflags_cc!": ["-fno-rtti", "-std=gnu++17", "-std=gnu++20", "-O2"],

@@ -285,8 +285,10 @@ export interface Addon {
     regions: BigUint64Array,
     walkEnd: Float64Array,
   ): number;
-  /** Copies the in-target agent's machine code into `buffer`; returns its length. */
-  agentCode(buffer: Uint8Array): number;
+  /** Copies the in-target agent's machine code into `buffer`, its entries' offsets [leave] too; returns its length. */
+  agentCode(buffer: Uint8Array, entries: Int32Array): number;
+  /** The same for the bridge: offsets of [way back, state]. */
+  bridgeCode(buffer: Uint8Array, entries: Int32Array): number;
 
   // fdstate.cc: descriptors duplicated out of a target, and buffers for its memory.
   fcntlNumber(fd: number, command: number, argument: number): number;

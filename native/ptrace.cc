@@ -19,7 +19,12 @@
 
 extern "C" {
 extern const uint8_t faultline_agent_start[];
+extern const uint8_t faultline_agent_leave[];
 extern const uint8_t faultline_agent_end[];
+extern const uint8_t faultline_bridge_start[];
+extern const uint8_t faultline_bridge_back[];
+extern const uint8_t faultline_bridge_state[];
+extern const uint8_t faultline_bridge_end[];
 }
 
 namespace faultline {
@@ -294,13 +299,24 @@ Napi::Value pagemapScan(Info info) {
   return number(info.Env(), found);
 }
 
-// Copies the agent's machine code into the buffer: its length, or -EOVERFLOW.
-Napi::Value agentCode(Info info) {
+Napi::Value code(Info info, const uint8_t* start, const uint8_t* end) {
   Bytes buffer = bytes(info[0]);
-  size_t length = faultline_agent_end - faultline_agent_start;
+  size_t length = end - start;
   if (buffer.length < length) return number(info.Env(), -EOVERFLOW);
-  memcpy(buffer.data, faultline_agent_start, length);
+  memcpy(buffer.data, start, length);
   return number(info.Env(), length);
+}
+// Copies machine code into the buffer, and where it has its entries into an Int32Array: its length, or -EOVERFLOW.
+// The agent: [leave]. The bridge: [way back, state].
+Napi::Value agentCode(Info info) {
+  reinterpret_cast<int32_t*>(bytes(info[1]).data)[0] = faultline_agent_leave - faultline_agent_start;
+  return code(info, faultline_agent_start, faultline_agent_end);
+}
+Napi::Value bridgeCode(Info info) {
+  auto entries = reinterpret_cast<int32_t*>(bytes(info[1]).data);
+  entries[0] = faultline_bridge_back - faultline_bridge_start;
+  entries[1] = faultline_bridge_state - faultline_bridge_start;
+  return code(info, faultline_bridge_start, faultline_bridge_end);
 }
 
 }  // namespace
@@ -339,6 +355,7 @@ void registerPtrace(Napi::Env env, Napi::Object exports) {
   add("epollTarget", epollTarget);
   add("pagemapScan", pagemapScan);
   add("agentCode", agentCode);
+  add("bridgeCode", bridgeCode);
 }
 
 }  // namespace faultline

@@ -7,6 +7,9 @@
 #   r12 first record   r13 end of the records   r14 pid   rbp tid   rbx the signal that ends the batch
 #   r15 an rt_sigreturn(2) frame to leave by when nobody traces any more, or 0
 #
+# A second entry, faultline_agent_leave, is where a thread stands that has a frame (r15) and no batch yet: untraced, it
+# goes back at once. It blocks all signals first, since a handler must not run while the stack pointer is the frame's.
+#
 # The end of a batch is a signal to itself: its tracer sees a signal-delivery-stop and suppresses the signal. Chosen is
 # one that the program ignores, so that when the tracer has died the batch runs to its end, the signal does nothing, and
 # rt_sigreturn puts the program back where it was. A trap instruction would reset SIGTRAP's handler where it is blocked.
@@ -16,6 +19,8 @@
     .hidden faultline_agent_start
     .globl faultline_agent_end
     .hidden faultline_agent_end
+    .globl faultline_agent_leave
+    .hidden faultline_agent_leave
 faultline_agent_start:
 .Lnext:
     cmp %r13, %r12
@@ -44,9 +49,19 @@ faultline_agent_start:
     syscall
     test %r15, %r15
     jz .Lend
+faultline_agent_leave:
+    mov $2, %edi                        # SIG_SETMASK
+    lea .Lall(%rip), %rsi
+    xor %edx, %edx
+    mov $8, %r10d
+    mov $14, %eax                       # rt_sigprocmask
+    syscall
     mov %r15, %rsp
     mov $15, %eax                       # rt_sigreturn
     syscall
     hlt
+    .balign 8
+.Lall:
+    .quad -1
 faultline_agent_end:
     .section .note.GNU-stack, "", @progbits

@@ -1,9 +1,8 @@
 // The way back for a task whose tracer dies while it runs the agent: the rt_sigreturn(2) frame that puts it where it
 // was. Pure: composes bytes. The agent uses it only when nobody suppresses its closing signal any more.
 //
-// What it cannot do: unmap the agent (two mappings stay), keep the remaining time of a sleep that was interrupted (the
-// call starts anew), and help a thread stopped between being redirected and the frame being written (never: the frame
-// is written first).
+// What it cannot do: unmap the agent's data area (it stays), and keep the remaining time of a sleep that was interrupted
+// (the call starts anew). Before there is a data area to put the frame in, bridge.ts is the way back.
 
 import type { RegisterName, Registers } from "./registers";
 

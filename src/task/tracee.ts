@@ -60,6 +60,7 @@ export class Tracee implements Disposable {
   readonly pid: number;
   readonly tid: number;
   #attached = true;
+  #suppressed: number[] = [];
 
   private constructor(pid: number, tid: number) {
     this.pid = pid;
@@ -216,7 +217,8 @@ export class Tracee implements Disposable {
   /**
    * Makes the stopped thread execute one system call through the `syscall` instruction at `instruction`, and leaves it
    * in the syscall-exit-stop: no user instruction runs afterwards. The registers are not put back. Returns the raw
-   * result (negative errno). Signals must be blocked first (setSignalMask), or they would be delivered in between.
+   * result (negative errno). Signals must be blocked first (setSignalMask), or they would be delivered in between; what
+   * cannot be blocked (SIGSTOP) is noted as suppressed.
    */
   runSyscall(instruction: bigint, number: number, args: readonly (number | bigint)[]): bigint {
     const registers = this.getRegisters();
@@ -230,8 +232,19 @@ export class Tracee implements Disposable {
       const stop = this.waitStop();
       if (stop.kind === "syscall") boundaries++;
       else if (stop.kind === "exited" || stop.kind === "killed") throw this.ended(syscallName(number));
+      else if (stop.kind === "signal") this.suppressed(stop.signal);
     }
     return this.getRegisters().result();
+  }
+
+  /** Notes a signal that arrived at the wrong moment and was not delivered. */
+  suppressed(signal: number): void {
+    if (!this.#suppressed.includes(signal)) this.#suppressed.push(signal);
+  }
+
+  /** The signals that were noted and are still owed to the program; they are forgotten here. */
+  takeSuppressed(): readonly number[] {
+    return this.#suppressed.splice(0);
   }
 
   /** The error for a thread that ended while something was done with it. */

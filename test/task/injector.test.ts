@@ -8,10 +8,10 @@ import { createInterface } from "node:readline";
 import { test } from "node:test";
 import { FaultlineError } from "../../src/errors";
 import { Batch } from "../../src/task/batch";
+import { Bridge } from "../../src/task/bridge";
 import { signals, syscalls } from "../../src/task/constants";
-import { AgentThread, chooseStopSignal, mapAgent, unmapAgent } from "../../src/task/injector";
+import { AgentThread, chooseStopSignal, closeAgent, openAgent } from "../../src/task/injector";
 import { Tracee } from "../../src/task/tracee";
-import { findSyscallInstruction } from "../../src/task/vdso";
 
 /** A program that answers each line with the same line and otherwise sleeps in read(2). */
 class Echo {
@@ -49,10 +49,10 @@ test("a batch runs inside a process, its results come back, and the process goes
     const mapsBefore = maps(echo.pid);
     const tracee = Tracee.seize(echo.pid, echo.pid);
     assert.deepEqual(tracee.interrupt(), { kind: "event-stop", signal: signals.SIGTRAP });
-    const instruction = findSyscallInstruction(echo.pid);
+    const bridge = Bridge.find(echo.pid);
     const thread = new AgentThread(tracee, { stopSignal: signals.SIGURG, rescue: true });
-    const space = mapAgent(tracee, instruction, 64 * 1024);
-    thread.useSpace(space.code, space.data, space.dataBytes);
+    const space = openAgent(thread, bridge, 64 * 1024);
+    thread.useSpace(space);
 
     const batch = new Batch();
     const pid = batch.call(syscalls.getpid);
@@ -69,8 +69,8 @@ test("a batch runs inside a process, its results come back, and the process goes
     const back = second.call(syscalls.umask, [result.value(umask)]);
     assert.equal(thread.run(second).value(back), 0o27);
 
-    unmapAgent(tracee, instruction, space);
-    tracee.detach(thread.giveBack());
+    closeAgent(thread, bridge, space);
+    tracee.detach();
     assert.equal(maps(echo.pid), mapsBefore);
     assert.equal(statusField(echo.pid, "SigBlk"), "0000000000000000");
     assert.equal(await echo.ask("after"), "after");
@@ -85,10 +85,10 @@ test("a failing call ends the batch and is named, and the calls after it are not
     await echo.ask("ready");
     using tracee = Tracee.seize(echo.pid, echo.pid);
     tracee.interrupt();
-    const instruction = findSyscallInstruction(echo.pid);
-    const thread = new AgentThread(tracee, { stopSignal: signals.SIGSTOP });
-    const space = mapAgent(tracee, instruction, 64 * 1024);
-    thread.useSpace(space.code, space.data, space.dataBytes);
+    const bridge = Bridge.find(echo.pid);
+    const thread = new AgentThread(tracee, { stopSignal: signals.SIGSTOP, rescue: true });
+    const space = openAgent(thread, bridge, 64 * 1024);
+    thread.useSpace(space);
     const batch = new Batch();
     batch.call(syscalls.close, [77], { purpose: "closing the descriptor" });
     batch.call(syscalls.exit_group, [3]);
@@ -97,8 +97,8 @@ test("a failing call ends the batch and is named, and the calls after it are not
       (error: unknown) =>
         error instanceof FaultlineError && error.details.syscall === "close" && error.details.errno === 9,
     );
-    unmapAgent(tracee, instruction, space);
-    tracee.detach(thread.giveBack());
+    closeAgent(thread, bridge, space);
+    tracee.detach();
     assert.equal(await echo.ask("still here"), "still here");
   } finally {
     await echo.end();
@@ -131,5 +131,6 @@ test("the signal that ends a batch is one that the program ignores and has not p
   assert.equal(chooseStopSignal(bit(signals.SIGURG), 0n, bit(signals.SIGWINCH)), signals.SIGCHLD);
   const three = bit(signals.SIGURG) | bit(signals.SIGWINCH) | bit(signals.SIGCHLD);
   assert.equal(chooseStopSignal(three, bit(13), 0n), 13);
-  assert.equal(chooseStopSignal(three, 0n, 0n), signals.SIGSTOP);
+  assert.equal(chooseStopSignal(three, 0n, bit(signals.SIGURG)), signals.SIGWINCH);
+  assert.equal(chooseStopSignal(0n, 0n, three), signals.SIGSTOP);
 });

@@ -46,8 +46,6 @@ export interface Collected {
   readonly images: ImageSet;
   readonly pageSets: readonly PageSet[];
   readonly pagesScanned: number;
-  /** Signals to deliver when a thread is let go, by tid. */
-  readonly deferred: ReadonlyMap<number, number>;
   /** What a restored tree will find different, for people. */
   readonly warnings: readonly string[];
   /** TCP connections, not yet read: the last thing before the tree goes on or ends. */
@@ -64,7 +62,6 @@ interface Collector {
   readonly seccomp: SeccompFilters;
   readonly shared: Map<number, SharedObject>;
   readonly pageSets: PageSet[];
-  readonly deferred: Map<number, number>;
   readonly knownLocks: Set<string>;
   pagesScanned: number;
 }
@@ -80,7 +77,6 @@ export function collect(tree: FrozenTree, store: PageStore, options: ObstacleOpt
     seccomp: new SeccompFilters(),
     shared: new Map(),
     pageSets: [],
-    deferred: new Map(),
     knownLocks: new Set(),
     pagesScanned: 0,
   };
@@ -91,12 +87,11 @@ export function collect(tree: FrozenTree, store: PageStore, options: ObstacleOpt
     throw error;
   }
   const { pipes, connections } = collector.tables;
-  const { pageSets, pagesScanned, deferred } = collector;
+  const { pageSets, pagesScanned } = collector;
   return {
     images,
     pageSets,
     pagesScanned,
-    deferred,
     warnings: [...pipes.warnings(), ...collector.segments.warnings()],
     connections,
   };
@@ -140,21 +135,20 @@ function addToTree(images: ImageSet, task: FrozenTask, root: number): void {
 }
 
 /** Asks the task itself, and puts it back as it was whatever happens. */
-function askTask(collector: Collector, task: FrozenTask): TaskState {
+function askTask(task: FrozenTask): TaskState {
   const agent = new TaskAgent(task);
   try {
     agent.open();
     return askState(agent);
   } finally {
     agent.close();
-    for (const [tid, signal] of agent.deferred) collector.deferred.set(tid, signal);
   }
 }
 
 function addTask(collector: Collector, task: FrozenTask, ids: TaskIds, options: ObstacleOptions): void {
   const { images, regular } = collector;
   const { pid } = task;
-  const state = askTask(collector, task);
+  const state = askTask(task);
   const vmas = classifyMappings(parseMappings(readProcBytes(pid, "smaps").toString("latin1")));
   if (ids.first.vm) {
     const copy = copyAddressSpace(pid, vmas, collector.store);

@@ -105,7 +105,7 @@ export async function dump(options: DumpOptions): Promise<DumpResult> {
     const after = options.after ?? "kill";
     if (after === "run") takeConnections(collected, after);
     time.copied = now();
-    if (after === "run") tree.release(collected.deferred);
+    if (after === "run") tree.release();
     progress("write");
     const pages = await writePages(folder, collected, options.compress ?? "lz4", check);
     if (after !== "run") takeConnections(collected, after);
@@ -116,7 +116,7 @@ export async function dump(options: DumpOptions): Promise<DumpResult> {
       tree.kill();
       connections.forget();
     }
-    if (after === "stop") stopTree(tree, collected);
+    if (after === "stop") stopTree(tree);
     progress("done");
     return summary(options, tree, collected, pages, time, started);
   } finally {
@@ -203,11 +203,11 @@ function writeImages(
 }
 
 /** Leaves every process stopped as by SIGSTOP. */
-function stopTree(tree: FrozenTree, collected: Collected): void {
+function stopTree(tree: FrozenTree): void {
   for (const task of tree.tasks) {
     if (task.state === "alive") process.kill(task.pid, signals.SIGSTOP);
   }
-  tree.release(collected.deferred);
+  tree.release();
 }
 
 function summary(

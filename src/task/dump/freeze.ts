@@ -139,9 +139,9 @@ export class FrozenTree implements Disposable {
     };
   }
 
-  /** Detaches from every thread; each gets the signal named for its tid, or none. */
-  release(deliver: ReadonlyMap<number, number> = new Map()): void {
-    for (const tracee of this.#threads.values()) tracee.detach(deliver.get(tracee.tid) ?? 0);
+  /** Detaches from every thread. */
+  release(): void {
+    for (const tracee of this.#threads.values()) tracee.detach();
   }
 
   /** Ends every task and waits until the kernel has taken them down. */

@@ -1,10 +1,10 @@
 // The state that only a task itself can tell: asked by one batch of system calls inside it per thread. Raw values out;
 // coreImage.ts makes image records of them. The task is left exactly as it was found, whatever happens.
 import { Batch, type BatchResult, type Call, type Slot } from "../batch";
+import { Bridge } from "../bridge";
 import { prctlOperation, signalCount, signals, syscalls } from "../constants";
-import { type AgentSpace, AgentThread, chooseStopSignal, mapAgent, unmapAgent } from "../injector";
+import { type AgentSpace, AgentThread, chooseStopSignal, closeAgent, openAgent } from "../injector";
 import { parseFields, readProc, statusMask } from "../proc";
-import { findSyscallInstruction } from "../vdso";
 import type { FrozenTask } from "./freeze";
 
 const leaderBytes = 64 * 1024;
@@ -205,48 +205,48 @@ function borrow(task: FrozenTask, index: number): AgentThread {
 export class TaskAgent {
   readonly task: FrozenTask;
   readonly threads: AgentThread[] = [];
-  /** Signals that arrived meanwhile and must be delivered when the thread is let go, by tid. */
-  readonly deferred = new Map<number, number>();
-  readonly #instruction: bigint;
+  readonly #bridge: Bridge;
   #space: AgentSpace | undefined;
 
   constructor(task: FrozenTask) {
     this.task = task;
-    this.#instruction = findSyscallInstruction(task.pid);
+    this.#bridge = Bridge.find(task.pid);
   }
 
   open(): void {
     const leader = borrow(this.task, 0);
     this.threads.push(leader);
     const count = this.task.threads.length;
-    const space = mapAgent(leader.tracee, this.#instruction, leaderBytes + (count - 1) * threadBytes);
+    const space = openAgent(leader, this.#bridge, leaderBytes + (count - 1) * threadBytes);
     this.#space = space;
-    leader.useSpace(space.code, space.data, leaderBytes);
+    const part = (offset: number, dataBytes: number): AgentSpace => ({
+      ...space,
+      data: space.data + offset,
+      dataBytes,
+    });
+    leader.useSpace(part(0, leaderBytes));
     for (let index = 1; index < count; index++) {
       const thread = borrow(this.task, index);
       this.threads.push(thread);
-      thread.useSpace(space.code, space.data + leaderBytes + (index - 1) * threadBytes, threadBytes);
+      thread.useSpace(part(leaderBytes + (index - 1) * threadBytes, threadBytes));
     }
   }
 
-  get leader(): AgentThread {
-    return this.threads[0] as AgentThread;
-  }
-
-  /** Puts every thread back where it was and unmaps the agent. */
+  /** Puts every thread back where it was and unmaps the agent. Throws the first failure, after all was tried. */
   close(): void {
-    const [leader, ...others] = this.threads;
-    for (const thread of others) this.#giveBack(thread);
+    const [leader, ...others] = this.threads.splice(0);
     if (leader === undefined) return;
-    if (this.#space !== undefined) unmapAgent(leader.tracee, this.#instruction, this.#space);
-    this.#giveBack(leader);
-    this.threads.length = 0;
-  }
-
-  #giveBack(thread: AgentThread): void {
-    if (!thread.tracee.attached) return;
-    const signal = thread.giveBack();
-    if (signal !== 0) this.deferred.set(thread.tracee.tid, signal);
+    const failures: unknown[] = [];
+    const attempt = (step: () => void): void => {
+      try {
+        step();
+      } catch (error) {
+        failures.push(error);
+      }
+    };
+    for (const thread of others) if (thread.tracee.attached) attempt(() => thread.giveBack());
+    attempt(() => closeAgent(leader, this.#bridge, this.#space));
+    if (failures.length > 0) throw failures[0];
   }
 }
 

@@ -4,8 +4,10 @@ import { checked, FaultlineError } from "../../errors";
 import { native } from "../../native";
 import type { BatchResult } from "../batch";
 import { mapFlag, pageSize, protection, ptraceOption, signals, syscalls } from "../constants";
-import { AgentThread, agentBytes as agentCode, pokeMemory } from "../injector";
+import { AgentThread } from "../injector";
+import { agentCode } from "../machineCode";
 import { notInSyscall } from "../registers";
+import { pokeMemory } from "../taskMemory";
 import { Tracee } from "../tracee";
 import { agentAreaBytes, agentBytes } from "./layout";
 import { Script } from "./script";
@@ -71,7 +73,7 @@ function mapAgentAt(tracee: Tracee, hole: number): void {
   };
   map(hole, pageSize, protection.read | protection.execute);
   map(hole + pageSize, agentAreaBytes, protection.read | protection.write);
-  pokeMemory(tracee.pid, hole, agentCode());
+  pokeMemory(tracee.pid, hole, agentCode().bytes);
 }
 
 export class AgentHost {
@@ -158,15 +160,13 @@ export class AgentHost {
   }
 
   #syscallInstruction(): bigint {
-    return BigInt(this.hole + Buffer.from(agentCode()).indexOf(Buffer.from([0x0f, 0x05])));
+    return BigInt(this.hole + Buffer.from(agentCode().bytes).indexOf(Buffer.from([0x0f, 0x05])));
   }
 
   #thread(tracee: Tracee, offset: number, length: number): AgentThread {
     return new AgentThread(tracee, {
       stopSignal: signals.SIGSTOP,
-      code: this.hole,
-      data: this.hole + pageSize + offset,
-      dataBytes: length,
+      space: { code: this.hole, data: this.hole + pageSize + offset, dataBytes: length },
     });
   }
 }
