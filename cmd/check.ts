@@ -6,7 +6,9 @@ interface Options {
   tree?: number;
   shellJob?: boolean;
   tcpClose?: boolean;
+  tcpEstablished?: boolean;
   fileLocks?: boolean;
+  linkRemap?: boolean;
   ghostLimit: number;
   json?: boolean;
 }
@@ -16,7 +18,9 @@ export function define(command: Command): void {
     .option("-t, --tree <pid>", "also look for obstacles in the process tree below this pid", pidOption("--tree"))
     .option("-j, --shell-job", "as for dump")
     .option("--tcp-close", "as for dump")
+    .option("--tcp-established", "as for dump")
     .option("-l, --file-locks", "as for dump")
+    .option("--link-remap", "as for dump")
     .option("--ghost-limit <size>", "as for dump", bytesOption("--ghost-limit", 0), 1024 * 1024)
     .option("--json", "print JSON")
     .addHelpText(
@@ -33,9 +37,10 @@ export function define(command: Command): void {
           ? []
           : findObstacles(options.tree, {
               shellJob: options.shellJob ?? false,
-              tcpEstablished: false,
+              tcpEstablished: options.tcpEstablished ?? false,
               tcpClose: options.tcpClose ?? false,
               fileLocks: options.fileLocks ?? false,
+              linkRemap: options.linkRemap ?? false,
               ghostLimitBytes: options.ghostLimit,
             });
       const ok = machine.every((finding) => finding.ok || !finding.required) && obstacles.length === 0;

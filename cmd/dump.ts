@@ -14,6 +14,7 @@ interface Options {
   tcpClose?: boolean;
   tcpEstablished?: boolean;
   fileLocks?: boolean;
+  linkRemap?: boolean;
   ghostLimit: number;
   timeout: number;
   json?: boolean;
@@ -29,7 +30,7 @@ export function define(command: Command): void {
     .option("-j, --shell-job", "session and terminal belong to a shell outside of the tree")
     .option("--tcp-close", "restore TCP connections closed")
     .option("--tcp-established", "take TCP connections along; restore needs it too")
-    .option("--link-remap", "accepted as CRIU's: a deleted file with another name is refused all the same")
+    .option("--link-remap", "give deleted files that have another name (a hard link) a name until the restore")
     .option("-l, --file-locks", "take file locks along")
     .option(
       "--ghost-limit <size>",
@@ -63,6 +64,7 @@ function dumpOptions(options: Options, signal: AbortSignal): DumpOptions {
     tcpClose: options.tcpClose ?? false,
     tcpEstablished: options.tcpEstablished ?? false,
     fileLocks: options.fileLocks ?? false,
+    linkRemap: options.linkRemap ?? false,
     ghostLimitBytes: options.ghostLimit,
     freezeTimeoutMs: options.timeout * 1000,
     signal,

@@ -50,7 +50,7 @@ export function define(command: Command): void {
     .option("--tcp-established", "keep established TCP connections")
     .option("--tcp-close", "close established TCP connections")
     .option("-l, --file-locks", "accepted as CRIU's: the locks in the image are always taken")
-    .option("--link-remap", "accepted as CRIU's")
+    .option("--link-remap", "accepted as CRIU's: names that the dump gave are always taken away")
     .option("--eager", "read all pages before the tree runs")
     .option("--force", "go on where a mapped file has changed since the dump")
     .option("--stay-lazy", "bring pages only when they are touched")

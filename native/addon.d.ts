@@ -296,6 +296,8 @@ export interface Addon {
   ioctlBuffer(fd: number, request: number, buffer: NodeJS.TypedArray): number;
   /** lseek(2). */
   seekTo(fd: number, offset: number, whence: number): number;
+  /** linkat(2) with AT_SYMLINK_FOLLOW: another name for what `from` (also /proc/PID/fd/N) leads to. */
+  linkFile(from: string, to: string): number;
   /** Returns the length of the value, bytes. */
   getSocketOption(fd: number, level: number, name: number, buffer: NodeJS.TypedArray): number;
   setSocketOption(fd: number, level: number, name: number, buffer: NodeJS.TypedArray): number;

@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <string>
 
 namespace faultline {
 namespace {
@@ -40,6 +41,11 @@ Napi::Value ioctlBuffer(Info info) {
 }
 Napi::Value seekTo(Info info) {
   return number(info.Env(), result(lseek(i32(info[0]), static_cast<off_t>(u64(info[1])), i32(info[2]))));
+}
+Napi::Value linkFile(Info info) {
+  const std::string from = info[0].As<Napi::String>().Utf8Value();
+  const std::string to = info[1].As<Napi::String>().Utf8Value();
+  return number(info.Env(), result(linkat(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), AT_SYMLINK_FOLLOW)));
 }
 Napi::Value getSocketOption(Info info) {
   Bytes buffer = bytes(info[3]);
@@ -198,6 +204,7 @@ void registerFdState(Napi::Env env, Napi::Object exports) {
   add("fcntlBuffer", fcntlBuffer);
   add("ioctlBuffer", ioctlBuffer);
   add("seekTo", seekTo);
+  add("linkFile", linkFile);
   add("getSocketOption", getSocketOption);
   add("setSocketOption", setSocketOption);
   add("socketName", socketName);

@@ -15,6 +15,7 @@ export interface DumpRequest {
   readonly tcpEstablished?: boolean;
   readonly tcpClose?: boolean;
   readonly fileLocks?: boolean;
+  readonly linkRemap?: boolean;
   readonly ghostLimitBytes?: number;
 }
 

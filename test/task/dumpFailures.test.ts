@@ -57,6 +57,30 @@ test("a user without rights is told so in one line, and the program runs on", as
   );
 });
 
+test("a dump that is given up takes the names away that it gave to files without one", async () => {
+  await withTempDir("dump-links", (images) =>
+    withProgram("ghost_linked", async (program) => {
+      const abort = new AbortController();
+      let given: string[] = [];
+      const dumped = dump({
+        pid: program.pid,
+        directory: images.join("img"),
+        linkRemap: true,
+        signal: abort.signal,
+        onProgress: ({ phase }) => {
+          if (phase !== "write") return;
+          given = readdirSync(program.scratch.path).filter((name) => name.startsWith("link_remap"));
+          abort.abort();
+        },
+      });
+      await assert.rejects(dumped, (error: unknown) => error instanceof FaultlineError && error.code === "ABORTED");
+      assert.equal(given.length, 1);
+      program.go();
+      assert.equal(await program.verdict(), "PASS");
+    }),
+  );
+});
+
 test("Ctrl-C at any moment leaves a complete dump or none, and a running program in the latter case", async () => {
   await withTempDir("dump-int", (images) =>
     withProgram("pipes", async (program) => {

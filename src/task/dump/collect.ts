@@ -11,6 +11,7 @@ import { lockKind, parseFileLocks } from "./fileLocks";
 import { FilesTables } from "./filesTable";
 import type { FrozenTask, FrozenTree } from "./freeze";
 import { ImageSet } from "./imageSet";
+import { RemapLinks } from "./linkRemap";
 import { copyAddressSpace, copySharedObject, type ImageRun } from "./memory";
 import type { ObstacleOptions } from "./obstacles";
 import { OpenFile } from "./openFile";
@@ -50,6 +51,8 @@ export interface Collected {
   readonly warnings: readonly string[];
   /** TCP connections, not yet read: the last thing before the tree goes on or ends. */
   readonly connections: TcpConnections;
+  /** Names given to files, to be kept once the images are complete. */
+  readonly links: RemapLinks;
 }
 
 interface Collector {
@@ -68,7 +71,8 @@ interface Collector {
 
 export function collect(tree: FrozenTree, store: PageStore, options: ObstacleOptions): Collected {
   const images = new ImageSet();
-  const regular = new RegularFiles(images, options.ghostLimitBytes);
+  const links = new RemapLinks();
+  const regular = new RegularFiles(images, options.ghostLimitBytes, links);
   const memory = new MemoryFiles(images);
   const collector: Collector = {
     ...{ images, store, regular, memory },
@@ -84,6 +88,7 @@ export function collect(tree: FrozenTree, store: PageStore, options: ObstacleOpt
     gather(collector, tree, options);
   } catch (error) {
     collector.tables.connections[Symbol.dispose]();
+    links[Symbol.dispose]();
     throw error;
   }
   const { pipes, connections } = collector.tables;
@@ -94,6 +99,7 @@ export function collect(tree: FrozenTree, store: PageStore, options: ObstacleOpt
     pagesScanned,
     warnings: [...pipes.warnings(), ...collector.segments.warnings()],
     connections,
+    links,
   };
 }
 

@@ -38,6 +38,8 @@ export interface DumpOptions {
   readonly tcpClose?: boolean;
   readonly tcpEstablished?: boolean;
   readonly fileLocks?: boolean;
+  /** A file that lost its name but has another (a hard link) gets one beside it, which the restore takes away. */
+  readonly linkRemap?: boolean;
   /** Largest deleted file that is taken along, bytes. */
   readonly ghostLimitBytes?: number;
   /** How long a thread may take to stop, milliseconds. */
@@ -102,6 +104,7 @@ export async function dump(options: DumpOptions): Promise<DumpResult> {
     time.frozen = now();
     const collected = collect(tree, store, wanted);
     using connections = collected.connections;
+    using links = collected.links;
     const after = options.after ?? "kill";
     if (after === "run") takeConnections(collected, after);
     time.copied = now();
@@ -112,6 +115,7 @@ export async function dump(options: DumpOptions): Promise<DumpResult> {
     writeImages(folder, collected, pages, time, check);
     check();
     await folder.commit();
+    links.keep();
     if (after === "kill") {
       tree.kill();
       connections.forget();
@@ -130,6 +134,7 @@ function obstacleOptions(options: DumpOptions): ObstacleOptions {
     tcpEstablished: options.tcpEstablished ?? false,
     tcpClose: options.tcpClose ?? false,
     fileLocks: options.fileLocks ?? false,
+    linkRemap: options.linkRemap ?? false,
     ghostLimitBytes: options.ghostLimitBytes ?? ghostLimitBytesDefault,
   };
 }

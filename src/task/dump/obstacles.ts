@@ -1,10 +1,10 @@
 // What stands in the way of a dump, found before anything is touched: every obstacle with pid, descriptor and reason.
 // Reads /proc and duplicates descriptors; stops nothing.
-import { closeSync, openSync, readlinkSync, readSync } from "node:fs";
+import { closeSync, openSync, readlinkSync, readSync, statSync } from "node:fs";
 import { FaultlineError } from "../../errors";
 import { native } from "../../native";
 import { kcmpType } from "../constants";
-import { listProc, parseFields, parseMappings, pathText, readProc, readStat, threadsOf } from "../proc";
+import { listProc, type Mapping, parseFields, parseMappings, pathText, readProc, readStat, threadsOf } from "../proc";
 import { buildId } from "./buildId";
 import { inetFacts, tcpState } from "./descriptors/inetSocket";
 import { netlinkObstacle } from "./descriptors/netlinkSocket";
@@ -15,7 +15,7 @@ import { unixSockets } from "./descriptors/unixSockets";
 import { typeOf } from "./filesTable";
 import { pause, treeOf } from "./freeze";
 import { modeType, OpenFile, openFlag } from "./openFile";
-import { allocatedBytes, heldFile, pathState } from "./regularFiles";
+import { allocatedBytes, hasOtherName, heldFile, pathState } from "./regularFiles";
 import { isDeleted, mappingObstacle } from "./vmas";
 
 export interface Obstacle {
@@ -30,6 +30,8 @@ export interface ObstacleOptions {
   readonly tcpEstablished: boolean;
   readonly tcpClose: boolean;
   readonly fileLocks: boolean;
+  /** A file that lost its name but has another gets one for the restore. */
+  readonly linkRemap: boolean;
   readonly ghostLimitBytes: number;
 }
 
@@ -79,7 +81,7 @@ export function findObstacles(root: number, options: ObstacleOptions): Obstacle[
         return [
           ...ofSession,
           ...taskObstacles(pid),
-          ...memoryObstacles(pid),
+          ...memoryObstacles(pid, options),
           ...descriptorObstacles(pid, options, masters, terminals, unix),
         ];
       }),
@@ -236,6 +238,20 @@ function openProgram(pid: number): number {
   }
 }
 
+function rangeOf({ start, end }: Mapping): string {
+  return `${start.toString(16)}-${end.toString(16)}`;
+}
+
+/** Of a file with a path, not of memory without one: that has no path either, and is called deleted too. */
+function isLostName(mapping: Mapping): boolean {
+  return isDeleted(mapping) && mapping.inode !== 0 && !/^\/(memfd:|SYSV|dev\/zero)/.test(mapping.path);
+}
+
+function mappedHasOtherName(pid: number, mapping: Mapping): boolean {
+  const stat = statSync(`/proc/${pid}/map_files/${rangeOf(mapping)}`, { bigint: true, throwIfNoEntry: false });
+  return stat !== undefined && hasOtherName(stat);
+}
+
 /** Also reads the build id, which is remembered for the time when the tree is frozen. */
 function wasReplaced(pid: number, name: string): boolean {
   try {
@@ -248,15 +264,18 @@ function wasReplaced(pid: number, name: string): boolean {
   }
 }
 
-function memoryObstacles(pid: number): Obstacle[] {
+function memoryObstacles(pid: number, options: ObstacleOptions): Obstacle[] {
   const reasons = new Set<string>();
   for (const mapping of parseMappings(readProc(pid, "smaps"))) {
     const reason = mappingObstacle(mapping);
     const path = pathText(mapping.path);
     if (reason !== undefined) reasons.add(reason);
-    else if (path.startsWith("/") && !isDeleted(mapping) && mapping.inode !== 0) {
-      const range = `${mapping.start.toString(16)}-${mapping.end.toString(16)}`;
-      if (wasReplaced(pid, `map_files/${range}`)) reasons.add(`${path} was replaced since it was mapped`);
+    else if (isLostName(mapping)) {
+      if (!options.linkRemap && mappedHasOtherName(pid, mapping)) {
+        reasons.add(`a mapping of ${path}, which still has another name; use --link-remap`);
+      }
+    } else if (path.startsWith("/") && !isDeleted(mapping) && mapping.inode !== 0) {
+      if (wasReplaced(pid, `map_files/${rangeOf(mapping)}`)) reasons.add(`${path} was replaced since it was mapped`);
     }
   }
   return [...reasons].map((reason) => ({ pid, reason }));
@@ -323,8 +342,8 @@ function descriptorObstacle(file: OpenFile, type: string, options: ObstacleOptio
   const state = pathState(heldFile(file.pid, `fd/${file.fd}`));
   if (state === "replaced") return `${file.link} leads to another file now`;
   const isRegular = file.type === modeType.regular;
-  if (state === "deleted" && isRegular && file.stat.nlink > 0n) {
-    return `${file.link}, which still has another name (a hard link)`;
+  if (state === "deleted" && hasOtherName(file.stat)) {
+    return options.linkRemap ? undefined : `${file.link}, which still has another name; use --link-remap`;
   }
   if (state === "deleted" && isRegular && allocatedBytes(file.stat) > options.ghostLimitBytes) {
     return `a deleted file of ${allocatedBytes(file.stat)} bytes; raise --ghost-limit`;

@@ -3,10 +3,11 @@
 import { type BigIntStats, closeSync, lstatSync, openSync, readlinkSync, readSync, statSync } from "node:fs";
 import { checked, FaultlineError } from "../../errors";
 import type { Init } from "../../images/message";
-import type { FownEntry } from "../../images/messages";
+import { type FownEntry, RemapType } from "../../images/messages";
 import { native } from "../../native";
 import { buildId } from "./buildId";
 import type { ImageSet } from "./imageSet";
+import type { RemapLinks } from "./linkRemap";
 import { modeType, noOwner } from "./openFile";
 
 const deleted = " (deleted)";
@@ -50,6 +51,11 @@ export function pathWithoutMark(link: string): string {
   return link.endsWith(deleted) ? link.slice(0, -deleted.length) : link;
 }
 
+/** A regular file without the name that it was opened by, which has another one somewhere (a hard link). */
+export function hasOtherName(stat: BigIntStats): boolean {
+  return (Number(stat.mode) & modeType.mask) === modeType.regular && stat.nlink > 0n;
+}
+
 export interface RegularFileOptions {
   readonly flags: number;
   readonly position: bigint;
@@ -60,11 +66,14 @@ export interface RegularFileOptions {
 export class RegularFiles {
   readonly #images: ImageSet;
   readonly #ghostLimit: number;
+  readonly #links: RemapLinks;
   readonly #ghosts = new Map<string, number>();
+  readonly #linked = new Map<string, number>();
   readonly #mapped = new Map<string, number>();
 
-  constructor(images: ImageSet, ghostLimitBytes: number) {
+  constructor(images: ImageSet, ghostLimitBytes: number, links: RemapLinks) {
     this.#images = images;
+    this.#links = links;
     this.#ghostLimit = ghostLimitBytes;
   }
 
@@ -101,7 +110,8 @@ export class RegularFiles {
         build_id: build,
       },
     });
-    if (state === "deleted") this.#addGhost(id, held);
+    if (state === "deleted" && hasOtherName(stat)) this.#addLink(id, held);
+    else if (state === "deleted") this.#addGhost(id, held);
   }
 
   /** The id of a file as a mapping needs it: the same for all mappings of one file opened alike. */
@@ -114,6 +124,19 @@ export class RegularFiles {
     return id;
   }
 
+  #addLink(fileId: number, held: HeldFile): void {
+    const key = `${held.stat.dev}:${held.stat.ino}`;
+    let linked = this.#linked.get(key);
+    if (linked === undefined) {
+      linked = this.#images.newFileId();
+      this.#linked.set(key, linked);
+      const name = this.#links.make(held.procPath, pathWithoutMark(held.link), held.pid, linked);
+      this.#images.addFile("REG", { id: linked, reg: { id: linked, flags: 0, pos: 0n, fown: noOwner, name } });
+    }
+    const link = { orig_id: fileId, remap_id: linked, remap_type: RemapType.LINKED };
+    this.#images.add("remap-fpath.img", "REMAP_FPATH", link);
+  }
+
   #addGhost(fileId: number, held: HeldFile): void {
     const key = `${held.stat.dev}:${held.stat.ino}`;
     let ghost = this.#ghosts.get(key);
@@ -122,7 +145,11 @@ export class RegularFiles {
       this.#ghosts.set(key, ghost);
       this.#writeGhost(ghost, held);
     }
-    this.#images.add("remap-fpath.img", "REMAP_FPATH", { orig_id: fileId, remap_id: ghost, remap_type: 1 });
+    this.#images.add("remap-fpath.img", "REMAP_FPATH", {
+      orig_id: fileId,
+      remap_id: ghost,
+      remap_type: RemapType.GHOST,
+    });
   }
 
   #writeGhost(ghost: number, held: HeldFile): void {

@@ -1,6 +1,6 @@
 // Brings a planned tree up to the point where only letting go is left. Synchronous, as ptrace ties all of it to one
 // thread; on any failure everything made so far is ended before the error goes on.
-import { closeSync, readFileSync } from "node:fs";
+import { closeSync, readFileSync, rmSync } from "node:fs";
 import { checked } from "../../errors";
 import type { ImageDirectory } from "../../images/directory";
 import { native } from "../../native";
@@ -78,6 +78,7 @@ export class Build {
     for (const task of [...this.tree.plan.tree.tasks].reverse()) {
       if (!task.dead && !isStopped(task)) letGo(this.tree, task);
     }
+    for (const name of this.tree.plan.files.givenNames) rmSync(name, { force: true });
     return this.tree.release();
   }
 

@@ -43,6 +43,8 @@ export interface FilePlan {
   readonly fills: readonly Fill[];
   /** Files that we open and the root's stub takes over, before `make`. */
   readonly foreign: readonly ForeignFile[];
+  /** Names that the dump gave to files for the time until they are restored, to be taken away then. */
+  readonly givenNames: readonly string[];
   /** Makes every open file at its master; after the fills. */
   readonly make: Script;
   /** What must wait until all mappings are made; run in the root. */
@@ -129,6 +131,7 @@ export function planFiles(
     objects,
     fills,
     foreign,
+    givenNames: [...new Set(tree.links.values())].flatMap((id) => givenName(tree.files.get(id)?.reg?.name)),
     make,
     late,
     masters,
@@ -177,6 +180,11 @@ function planNameless(objects: FileContext, context: FileContext, files: readonl
     if (other === undefined) context.problems.push(`file ${id} is not in files.img`);
     else openNameless(context, other.name, group);
   }
+}
+
+/** Other links than those that dumps make, CRIU's and ours, are the program's own. */
+function givenName(name: string | undefined): string[] {
+  return name !== undefined && /\/link_remap\.\d+$/.test(name) ? [name] : [];
 }
 
 function groupBy<T>(items: readonly T[], keyOf: (item: T) => number | undefined): Map<number, T[]> {
