@@ -51,6 +51,10 @@ export const UNREADABLE_RETRY_US = 1_000_000;
 export const PROBE_US = 1_000_000;
 /** Longest sleep of the pager, microseconds. */
 export const PAGER_SLEEP_US = 1_000_000;
+/** The first pause before the process behind a failed context is looked for, microseconds; it doubles with each search. */
+export const SEARCH_FIRST_US = 5000;
+/** Searches for that process before its pages are poisoned instead: about 2.5 s. */
+export const SEARCHES_MAX = 9;
 /** Reports of ended sessions that a pager keeps. */
 export const ENDED_SESSIONS_MAX = 100;
 /** Nice value of the pager thread, where it may choose. */

@@ -119,7 +119,7 @@ static void kill_all(void) {
     syscall(SYS_pidfd_send_signal, contexts[index].pidfd, SIGSTOP, NULL, 0);
     killed += kill_below(contexts[index].pid, 0);
   }
-  fprintf(stderr, "faultline: the pager died with pages missing; killed %u tasks rather than give them zeros\n", killed);
+  fprintf(stderr, "faultline: the pager is gone with pages missing; killed %u tasks rather than give them zeros\n", killed);
 }
 
 // Keeps the contexts open until their address spaces are gone: whatever the policy could not reach stays parked.
@@ -141,7 +141,7 @@ int main(int argc, char **argv) {
   while (receive()) continue;
   if (count == 0) return 0;
   if (kills) kill_all();
-  else fprintf(stderr, "faultline: the pager died with pages missing; its tasks wait at the next missing page\n");
+  else fprintf(stderr, "faultline: the pager is gone with pages missing; its tasks wait at the next missing page\n");
   hold();
   return 1;
 }

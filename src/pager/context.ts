@@ -3,6 +3,7 @@
 import type { BlockRef } from "../images/block";
 import type { Space } from "../space/space";
 import type { InstallOutcome, LayoutEvent, Uffd } from "../uffd/port";
+import type { Doom } from "./doom";
 import type { PageSource } from "./pageSource";
 import type { Prefetch, ReadAheadPlan } from "./prefetch";
 import type { Recording } from "./recording";
@@ -50,6 +51,10 @@ export class Context {
   zeroEnd = -1;
   zeroWindow = 1;
   state: "served" | "done" | "exited" | "failed" = "served";
+  /** What is still to be done to a failed context. */
+  doom: Doom | undefined;
+  /** Closed here with pages missing, and held by another process. */
+  left = false;
   /** Pages that are there after the last run of installs. */
   reached = 0;
   /** Whether the last run of installs met a page that was there already: its waiters are not woken by an install. */

@@ -17,12 +17,13 @@ import {
 import type { Space } from "../space/space";
 import type { Uffd, UffdEvent, UffdWaiter } from "../uffd/port";
 import { Context, type DeferredFault } from "./context";
+import { Doom, type FindOwners } from "./doom";
 import { drainStep, surroundingsStep } from "./drain";
 import { type Answer, answerFault } from "./faults";
 import { LATENCY_BOUNDS_US, LatencyHistogram } from "./latency";
 import { type Progress, progressPage } from "./missing";
 import type { PageSource } from "./pageSource";
-import { applyPolicy, type PolicyActions, poisonMissing } from "./policy";
+import { applyPolicy, type PolicyActions } from "./policy";
 import { Prefetch, type ReadAhead, ReadAheadPlan } from "./prefetch";
 import type { Recording } from "./recording";
 import type { PagerOptions, PagerReport, SessionReport } from "./requests";
@@ -30,7 +31,7 @@ import { reportContext, Session } from "./session";
 
 /** Pages near the top of the address space: asking for one tells whether the address space still exists. */
 const PROBE_PAGE = 2 ** 35 - 2;
-/** How long stop() waits for killed tasks to be gone before their contexts are closed, microseconds. */
+/** How long stop() waits for killed tasks to be gone before it leaves their contexts to the watchdog, microseconds. */
 const STOP_WAIT_US = 5_000_000;
 
 export interface PagerHooks {
@@ -42,6 +43,10 @@ export interface PagerHooks {
   /** No address space is served any more that adds to the recording. */
   recorded?(recording: Recording): void;
   readAhead?: ReadAhead;
+  /** Finds the process of a context whose pid nobody knows, to kill it. */
+  findOwners?: FindOwners;
+  /** Another process holds every context that has not ended (watchdog.ts), so that stop() may leave one with pages missing. */
+  heldElsewhere?: boolean;
   /** Every fault, event and outcome, as it happens. */
   trace?(atUs: number, context: Context, what: string, page: number, pageCount: number, detail: number): void;
 }
@@ -129,13 +134,9 @@ export class Pager implements PolicyActions {
   addContext(sessionId: number, request: NewContext): Context {
     const session = this.session(sessionId);
     const { uffd, space, sources, imagePid, pid, pidfd } = request;
-    const token = pidfd < 0 ? -1 : this.nextToken++;
-    const context = new Context(session, uffd, space, sources, imagePid, pid, token, false);
+    const context = new Context(session, uffd, space, sources, imagePid, pid, -1, false);
     this.waiter.add(uffd);
-    if (pidfd >= 0) {
-      this.waiter.addPidfd(pidfd, token);
-      this.pidfds.set(token, { context, pidfd });
-    }
+    if (pidfd >= 0) this.watch(context, pidfd);
     session.contexts.add(context);
     this.contexts.set(uffd, context);
     this.record(context, session.recording(imagePid));
@@ -487,7 +488,41 @@ export class Pager implements PolicyActions {
   /** Asks every address space whether it still exists: exit and exec raise no event. */
   private probe(): void {
     this.probeUs = this.waiter.nowUs() + PROBE_US;
-    for (const context of [...this.contexts.values()]) this.probeOne(context);
+    for (const context of [...this.contexts.values()]) {
+      this.probeOne(context);
+      if (context.doom !== undefined) this.goOnWith(context, context.doom);
+    }
+  }
+
+  /** Kills or poisons a failed context, where that could not be done at once. */
+  private goOnWith(context: Context, doom: Doom): void {
+    const nowUs = this.waiter.nowUs();
+    if (!this.contexts.has(context.uffd)) return;
+    const outcome = nowUs < doom.atUs ? "again" : doom.step(context, nowUs);
+    if (outcome === "again") {
+      this.probeUs = Math.min(this.probeUs, doom.atUs);
+      return;
+    }
+    context.doom = undefined;
+    if (outcome === "exited") this.end(context, "exited");
+    else if (outcome === "poisoned") this.finishIfDone(context);
+    else this.killFound(context, outcome);
+  }
+
+  /** All of them share the context's memory: the exit of any one is a reason to ask whether it still exists. */
+  private killFound(context: Context, pidfds: readonly number[]): void {
+    for (const pidfd of pidfds) {
+      this.forgetPidfd(context);
+      this.watch(context, pidfd);
+      this.kill(context);
+    }
+  }
+
+  private watch(context: Context, pidfd: number): void {
+    const token = this.nextToken++;
+    this.waiter.addPidfd(pidfd, token);
+    this.pidfds.set(token, { context, pidfd });
+    context.token = token;
   }
 
   /**
@@ -554,7 +589,7 @@ export class Pager implements PolicyActions {
     if (context.state !== "failed") context.state = state;
     this.waiter.remove(context.uffd);
     this.forgetPidfd(context);
-    this.hooks.contextEnded?.(context);
+    if (!context.left) this.hooks.contextEnded?.(context);
     context.uffd.close();
     const { session } = context;
     session.contexts.delete(context);
@@ -577,9 +612,22 @@ export class Pager implements PolicyActions {
   // What a policy may do.
 
   kill(context: Context): boolean {
-    if (context.token < 0) return false;
-    this.waiter.kill(context.token);
+    if (context.token >= 0) {
+      this.waiter.kill(context.token);
+      return true;
+    }
+    if (this.hooks.findOwners === undefined) return false;
+    this.doom(context, this.hooks.findOwners);
     return true;
+  }
+
+  poisonLater(context: Context): void {
+    this.doom(context, undefined);
+  }
+
+  private doom(context: Context, search: FindOwners | undefined): void {
+    context.doom = new Doom(search, this.waiter.nowUs());
+    this.probeUs = Math.min(this.probeUs, context.doom.atUs);
   }
 
   exited(context: Context): void {
@@ -588,25 +636,29 @@ export class Pager implements PolicyActions {
 
   /**
    * Applies the policy to whatever is still missing, waits for killed tasks to be gone, and closes every context.
-   * A context is closed with pages missing only when its process has gone or its pages are poisoned.
+   * A context is closed with pages missing only when its process has gone, its pages are poisoned, or another process
+   * holds it too; where none does, this waits without end.
    */
   stop(): PagerReport {
     for (const session of [...this.sessions.values()]) {
       const unfinished = session.missingPages > 0;
       this.closeSession(session.sessionId, unfinished ? "the pager was stopped with pages missing" : undefined);
     }
-    const untilUs = this.waiter.nowUs() + STOP_WAIT_US;
+    const untilUs = this.hooks.heldElsewhere === true ? this.waiter.nowUs() + STOP_WAIT_US : Number.POSITIVE_INFINITY;
     while (this.busy && this.waiter.nowUs() < untilUs) {
       this.step(10_000);
-      for (const context of [...this.contexts.values()]) {
-        if (context.token < 0 && poisonMissing(context) === "exited") this.end(context, "exited");
-        this.finishIfDone(context);
-      }
+      for (const context of [...this.contexts.values()]) this.finishIfDone(context);
       this.probe();
     }
-    const report = this.report(0);
-    for (const context of [...this.contexts.values()]) this.end(context, "failed");
-    return report;
+    for (const context of [...this.contexts.values()]) this.leave(context);
+    return this.report(0);
+  }
+
+  /** To the other process that holds the context: it is not told that it ended. */
+  private leave(context: Context): void {
+    context.session.fail(`task ${context.pid || context.imagePid} could not be ended in time: the watchdog has it`);
+    context.left = true;
+    this.end(context, "failed");
   }
 
   report(cpuUs: number): PagerReport {

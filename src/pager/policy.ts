@@ -4,19 +4,22 @@ import type { Context } from "./context";
 import type { ErrorPolicy } from "./requests";
 
 export interface PolicyActions {
-  /** Sends SIGKILL; false where the task's pidfd is not known. */
+  /** Sends SIGKILL, or sees to it that the task is found and gets it; false where that is impossible. */
   kill(context: Context): boolean;
   /** The address space is gone. */
   exited(context: Context): void;
+  /** The layout is changing: some missing pages are left to be poisoned. */
+  poisonLater(context: Context): void;
 }
 
 /** Applies `policy`. A context in state `failed` gets no more image pages. */
 export function applyPolicy(actions: PolicyActions, context: Context, policy: ErrorPolicy): void {
   if (policy === "wait") return;
   context.state = "failed";
-  // A fork's child comes without a pid: its pages are poisoned, so that it dies of SIGBUS at the first it needs.
   if (policy === "kill" && actions.kill(context)) return;
-  if (poisonMissing(context) === "exited") actions.exited(context);
+  const outcome = poisonMissing(context);
+  if (outcome === "exited") actions.exited(context);
+  else if (outcome === "changing") actions.poisonLater(context);
 }
 
 /**

@@ -8,6 +8,10 @@ import type { ErrorPolicy } from "./requests";
 
 const program = join(addonPath, "..", "faultline-watchdog");
 const messageBytes = 16;
+/** How long close() waits for the watchdog to end, milliseconds: it does at once where no context is left. */
+const closeWaitMs = 1000;
+const EAGAIN = 11;
+const sleeper = new Int32Array(new SharedArrayBuffer(4));
 const kind = { add: 1, drop: 2 } as const;
 
 /** The sending side for one thread; `socket` is Watchdog.socket. */
@@ -64,12 +68,15 @@ export class Watchdog implements Disposable {
     return new WatchdogLink(this.socket);
   }
 
-  /** Ends the watchdog; with contexts left it applies its policy first. */
+  /** Ends the watchdog. With contexts left it applies its policy first, and stays without us where one does not end. */
   close(): void {
     if (!this.#open) return;
     this.#open = false;
     native.closeDescriptor(this.socket);
-    native.reap(this.pid, true);
+    const untilMs = Date.now() + closeWaitMs;
+    while (native.reap(this.pid, false) === -EAGAIN && Date.now() < untilMs) {
+      Atomics.wait(sleeper, 0, 0, 1);
+    }
   }
 
   [Symbol.dispose](): void {

@@ -12,6 +12,7 @@ import { KernelWaiter } from "../uffd/kernelWaiter";
 import type { Context } from "./context";
 import { openSource } from "./imageSource";
 import { OpenImages } from "./openImages";
+import { findOwners } from "./owners";
 import { Pager, type PagerHooks } from "./pager";
 import type { Command, ErrorData, Reply } from "./pagerThread";
 import type { ContextRequest, PagerOptions } from "./requests";
@@ -46,6 +47,8 @@ function hooks(): PagerHooks {
       const { imagesDir, imagePid } = recording;
       send({ kind: "recorded", imagesDir, imagePid, pages: recording.result() });
     },
+    findOwners,
+    heldElsewhere: watchdog !== undefined,
     readAhead(fd, offset, bytes) {
       native.readAhead(fd, offset, bytes);
     },
@@ -90,12 +93,14 @@ function useWorkingSet(context: Context, imagesDir: string, early: boolean): voi
   }
 }
 
-/** A context that cannot be served must not live on with zeros: its task is killed before the descriptor is closed. */
+/**
+ * A context that cannot be served must not live on with zeros: its task is killed before the descriptor is closed. Where
+ * nobody knows the task the descriptor stays open, and the task parked; the watchdog's copy outlives this process.
+ */
 function refuse(request: ContextRequest): void {
-  if (request.pidfd >= 0) {
-    native.pidfdSignal(request.pidfd, 9);
-    native.closeDescriptor(request.pidfd);
-  }
+  if (request.pidfd < 0) return;
+  native.pidfdSignal(request.pidfd, 9);
+  native.closeDescriptor(request.pidfd);
   watchdog?.drop(request.uffd);
   native.closeDescriptor(request.uffd);
 }

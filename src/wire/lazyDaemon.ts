@@ -126,9 +126,10 @@ export class LazyDaemon {
         log(
           `task ${virtualPid}${pid > 0 ? "" : ", whose process was not found: its exit is seen only by the kernel's ESRCH"}`,
         );
+        // First of all: whatever fails from here on, the task meets the policy and not zeros.
+        watchdog.add(uffd, uffd, Math.max(0, pid));
         try {
           await opened;
-          watchdog.add(uffd, uffd, Math.max(0, pid));
           await thread.addContext({ sessionId, uffd, imagePid: virtualPid, pid, pidfd: Math.max(-1, pidfd) });
         } catch (error) {
           if (!(error instanceof FaultlineError)) throw error;
@@ -142,8 +143,8 @@ export class LazyDaemon {
         else await thread.closeSession(sessionId, failure.line());
       },
       async failed(error) {
-        log(error.line());
-        await opened;
+        // Not logged here: it is the error of the session, which is told when that has ended.
+        await opened.catch(() => undefined);
         await thread.closeSession(sessionId, error.line());
       },
     };

@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { closeSync, copyFileSync, openSync, readdirSync, statSync, truncateSync, unlinkSync, writeSync } from "node:fs";
 import { test } from "node:test";
+import { ImageDirectory } from "../../src/images/directory";
 import { criuDump, criuRestore } from "../support/criu";
 import { FaultlineLazyPages } from "../support/lazyDaemon";
 import { packBeside } from "../support/packedPages";
@@ -80,6 +81,42 @@ test("a damaged block of a packed file ends the task, and the error names file a
         }
       },
       { arguments: ["16", "1"] },
+    ),
+  );
+});
+
+/** Damages the stored blocks of [address, address + pageCount pages) in the packed file of the task. */
+function damageBlocks(images: TempDir, pid: number, address: number, pageCount: number): void {
+  using directory = ImageDirectory.open(images.path);
+  const index = directory.pageIndex(pid);
+  for (const { block } of index.pieces(address / 4096, address / 4096 + pageCount)) {
+    const fd = openSync(block!.file, "r+");
+    writeSync(fd, "damage", block!.offset);
+    closeSync(fd);
+  }
+}
+
+test("copies made by fork that nobody knows by pid are killed each, orphans too, and nobody else", async () => {
+  await withTempDir("lazy", (images) =>
+    withProgram(
+      "lazy_orphans",
+      async (program) => {
+        await criuDump(program.pid, images.path);
+        await program.gone();
+        await packBeside(images.path);
+        damageBlocks(images, program.pid, 0x300000000000, 256);
+        const daemon = await FaultlineLazyPages.start(images.path, ["--stay-lazy"]);
+        try {
+          await criuRestore(images.path, [], true);
+          program.go();
+          assert.equal(await program.verdict(), "PASS", daemon.messages);
+          assert.equal(await daemon.exited, 1);
+          assert.match(daemon.messages, /wrong checksum \(\S*pagez-\d+\.img, offset \d+/);
+        } finally {
+          await daemon.stop();
+        }
+      },
+      { arguments: ["killed"] },
     ),
   );
 });

@@ -79,6 +79,7 @@ test("a restoring side that hangs up at any stage before FIN: exit status 1, the
         hangUpAfter(images, parts(program.pid));
         assert.equal(await daemon.exited, 1, when);
         assert.match(errorLines(daemon)[0] ?? "", /the restoring side hung up before it had finished/, when);
+        assert.equal(errorLines(daemon).length, 1, `${when}: told once, also with -v: ${daemon.messages}`);
         assert.doesNotMatch(daemon.messages, /\n\s+at /, `${when}: a stack`);
         assert.ok(!existsSync(images.join("lazy-pages.socket")), when);
         assert.deepEqual(sessionMembers(daemon.pid), [], when);

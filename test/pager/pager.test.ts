@@ -3,7 +3,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { FaultlineError } from "../../src/errors";
 import { BlockCodec, type BlockRef } from "../../src/images/block";
-import { Pager } from "../../src/pager/pager";
+import type { FindOwners } from "../../src/pager/doom";
+import { Pager, type PagerHooks } from "../../src/pager/pager";
 import type { PageSource } from "../../src/pager/pageSource";
 import { defaultPagerOptions, type PagerOptions, type SessionReport } from "../../src/pager/requests";
 import { Space } from "../../src/space/space";
@@ -360,6 +361,103 @@ test("bytes that cannot be read: wait keeps the fault, serves the others, and tr
   assert.ok(uffd.there.has(50) && !uffd.there.has(20));
   for (let i = 0; i < 12 && !uffd.there.has(20); i++) pager.step();
   assert.ok(uffd.there.has(20));
+});
+
+/** A forked copy in which every page is missing, whose process `find` may find. */
+function setUpCopy(find: FindOwners | undefined, heldElsewhere = false) {
+  const waiter = new ScriptedWaiter();
+  const reports: SessionReport[] = [];
+  const dropped: number[] = [];
+  const hooks: PagerHooks = {
+    sessionDone: (report) => reports.push(report),
+    contextEnded: (context) => dropped.push(context.uffd.id),
+    heldElsewhere,
+    ...(find === undefined ? {} : { findOwners: find }),
+  };
+  const pager = new Pager(waiter, { ...defaultPagerOptions, stayLazy: true }, hooks);
+  const parent = new Scripted(1);
+  const copy = new Scripted(2);
+  pager.openSession(1, "images");
+  pager.addContext(1, { uffd: parent, space: wide(), sources: [source], imagePid: 42, pid: 42, pidfd: 7 });
+  pager.startDrain(1);
+  parent.queue.push({ kind: "fork", child: copy });
+  pager.step();
+  parent.exited = true;
+  waiter.exits.push(1);
+  pager.step();
+  return { waiter, pager, copy, reports, dropped };
+}
+
+const unreadable = () => new FaultlineError("IMAGE_CORRUPT", "a page block has a wrong checksum", { file: "f" });
+
+test("bytes that cannot be read in a copy: its process is looked for by one poisoned page at a time, and killed", () => {
+  const marks: boolean[] = [];
+  const { pager, copy, waiter, reports } = setUpCopy((_page, mark) => {
+    marks.push(mark());
+    return marks.length === 3 ? [70, 71] : [];
+  });
+  copy.script.push(unreadable());
+  copy.queue.push(fault(20));
+  for (let i = 0; i < 12; i++) pager.step();
+  assert.deepEqual(marks, [true, true, true]);
+  assert.deepEqual(copy.calls, ["copy 20+1", "poison 0+1", "poison 1+1", "poison 2+1"]);
+  assert.deepEqual(waiter.killed, [2, 3], "both processes that share the memory");
+  assert.ok(!copy.closed, "open until it is gone");
+  copy.exited = true;
+  waiter.exits.push(3);
+  pager.run();
+  assert.equal(reports[0]!.state, "failed");
+});
+
+test("a copy whose process is not found is poisoned whole in the end", () => {
+  const { pager, copy, waiter, reports } = setUpCopy(() => []);
+  copy.script.push(unreadable());
+  copy.queue.push(fault(20));
+  pager.run();
+  assert.deepEqual(waiter.killed, []);
+  // The fault that is still parked asks by a zero page, which the kernel refuses over poison: its threads are woken.
+  assert.deepEqual(copy.calls, ["copy 20+1", "poison 0+128", "zero 20+1", "unregister 0+128"]);
+  assert.equal(reports[0]!.state, "failed");
+});
+
+test("poisoning that the kernel puts off is tried again, not forgotten", () => {
+  const { pager, copy, reports } = setUpCopy(undefined);
+  copy.script.push(unreadable(), { kind: "changing" }, { kind: "changing" });
+  copy.queue.push(fault(20));
+  pager.run();
+  assert.ok(copy.there.has(127), copy.calls.join());
+  assert.equal(reports[0]!.state, "failed");
+});
+
+/** A kernel that will not poison: every try is refused. */
+function refusePoison(copy: Scripted): void {
+  copy.poison = () => {
+    throw new FaultlineError("SYSTEM", "the kernel refused to install pages", { syscall: "UFFDIO_POISON", errno: 22 });
+  };
+}
+
+test("stop() leaves what it can neither kill nor poison to the watchdog, which is not told that it ended", () => {
+  const { pager, copy, dropped } = setUpCopy(() => [], true);
+  refusePoison(copy);
+  const report = pager.stop();
+  assert.deepEqual(dropped, [1], "the parent has exited, the copy has not");
+  assert.equal(report.sessions[0]!.state, "failed");
+  assert.match(report.sessions[0]!.error!, /stopped with pages missing/);
+});
+
+test("stop() without a watchdog never closes a context with pages missing: it waits until the task is gone", () => {
+  const { pager, copy, waiter } = setUpCopy(() => []);
+  refusePoison(copy);
+  copy.close = () => {
+    assert.ok(copy.exited, "closed while its task lives");
+  };
+  const wait = waiter.wait.bind(waiter);
+  waiter.wait = (timeoutUs) => {
+    if (waiter.timeUs > 60_000_000) copy.exited = true;
+    return wait(timeoutUs);
+  };
+  pager.stop();
+  assert.ok(waiter.timeUs > 60_000_000);
 });
 
 test("stop() with pages missing kills, and closes only when the task is gone", () => {
