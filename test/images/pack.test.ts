@@ -159,8 +159,9 @@ test("a working set that is damaged, of another program or of no memory at all c
     cpSync(fixture("redis"), images, { recursive: true });
     const original = contents(images);
     const bytes = memory(images);
-    const [pid] = [...bytes.keys()].filter((key) => /^\d+$/.test(key));
-    assert.ok(pid !== undefined);
+    const pid = [...bytes.keys()]
+      .map((name) => /^pagemap-(\d+)\.img$/.exec(name)?.[1])
+      .find((each) => each !== undefined);
     const file = join(images, workingSetName(Number(pid)));
     const foreign = [
       { firstPage: 0, pageCount: 2 ** 20, runs: 1, bucket: 0 },
