@@ -14,10 +14,11 @@ import { restore } from "./sections/restore";
 import { scale } from "./sections/scale";
 import { servers } from "./sections/servers";
 import { storage } from "./sections/storage";
+import { workingSet } from "./sections/workingSet";
 
-const sections: readonly Section[] = [faults, drain, restore, servers, redis, storage, dumps, pager, scale];
-/** In the order of the documents. A section that another program writes needs its name here only. */
-const names = [...sections.map((section) => section.name), "workingset"];
+const sections: readonly Section[] = [faults, drain, restore, servers, redis, storage, workingSet, dumps, pager, scale];
+/** In the order of the documents. */
+const names = sections.map((section) => section.name);
 
 async function measure(section: Section, quick: boolean): Promise<void> {
   const start = performance.now();

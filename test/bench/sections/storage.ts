@@ -1,55 +1,21 @@
 // Page files on slow storage: the daemon in a control group that may read 100 MB and 1000 times a second from the device,
-// with nothing of the page files in the page cache. Needs the blkio controller of cgroup v1.
-import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, readdirSync, rmdirSync, statSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+// with nothing of the page files in the page cache.
 import { criuRestore } from "../../support/criu";
 import { digits, type Section, type SectionResult } from "../report/result";
 import { median } from "../report/statistics";
+import { dropFromCache, SlowGroup } from "../support/coldStorage";
 import { Daemon, type DaemonKind, daemons } from "../support/daemon";
 import { DumpedHeap } from "../support/heap";
-
-const controller = "/sys/fs/cgroup/blkio";
-const bytesPerSecond = 100_000_000;
-const readsPerSecond = 1000;
 
 interface Sample {
   readonly touchesMs: number;
   readonly drainedMs: number;
 }
 
-/** A control group whose members read slowly from the device that holds `path`. */
-class SlowGroup {
-  private readonly folder = join(controller, `faultline-bench-${process.pid}`);
-
-  constructor(path: string) {
-    const { dev } = statSync(path);
-    const device = `${(dev >> 8) & 0xfff}:${(dev & 0xff) | ((dev >> 12) & 0xfff00)}`;
-    mkdirSync(this.folder);
-    writeFileSync(join(this.folder, "blkio.throttle.read_bps_device"), `${device} ${bytesPerSecond}`);
-    writeFileSync(join(this.folder, "blkio.throttle.read_iops_device"), `${device} ${readsPerSecond}`);
-  }
-
-  add(pid: number): void {
-    writeFileSync(join(this.folder, "cgroup.procs"), String(pid));
-  }
-
-  remove(): void {
-    rmdirSync(this.folder);
-  }
-}
-
-/** posix_fadvise(POSIX_FADV_DONTNEED) on every page file. */
-function dropFromCache(dir: string): void {
-  for (const name of readdirSync(dir).filter((file) => file.startsWith("page"))) {
-    execFileSync("dd", [`of=${join(dir, name)}`, "oflag=nocache", "conv=notrunc,fdatasync", "count=0", "status=none"]);
-  }
-}
-
 async function measureOne(heap: DumpedHeap, kind: DaemonKind, group: SlowGroup, count: number): Promise<Sample> {
   heap.choose(kind.packed);
   heap.plan({ pattern: "random", threads: 1, count });
-  dropFromCache(heap.images.path);
+  await dropFromCache(heap.images.path);
   const daemon = new Daemon(kind, heap.images.path);
   try {
     await daemon.listening();
@@ -70,8 +36,6 @@ const kinds = [daemons.criu, daemons.raw, daemons.packed];
 export const storage: Section = {
   name: "storage",
   async measure({ quick, say }) {
-    if (!existsSync(join(controller, "blkio.throttle.read_bps_device")))
-      throw new Error(`no ${controller} to slow a device down`);
     const [megabytes, rounds, count] = quick ? [128, 2, 200] : [256, 3, 400];
     const results = new Map<string, Sample[]>(kinds.map(({ name }) => [name, []]));
     const heap = await DumpedHeap.make(megabytes);

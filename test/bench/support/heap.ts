@@ -30,10 +30,14 @@ export function parseTouches(text: string): Touched {
 }
 
 /** Polls twice a millisecond: the measured times are the program's own, this only must not be far behind. */
-export async function soon<T>(what: string, probe: () => T | undefined | false, limitMs = 60_000): Promise<T> {
+export async function soon<T>(
+  what: string,
+  probe: () => T | undefined | false | Promise<T | undefined | false>,
+  limitMs = 60_000,
+): Promise<T> {
   const end = performance.now() + limitMs;
   for (;;) {
-    const value = probe();
+    const value = await probe();
     if (value !== undefined && value !== false) return value;
     if (performance.now() > end) throw new Error(`waited ${limitMs} ms in vain for ${what}`);
     await sleep(1);

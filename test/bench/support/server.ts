@@ -126,11 +126,27 @@ export class Server {
     });
   }
 
-  async dump(): Promise<void> {
+  /** Some requests one after the other, for different records. */
+  async ask(count: number): Promise<void> {
+    for (let each = 0; each < count; each++) {
+      const text = this.kind === "redis" ? `GET key:${each * 977}\r\n` : `GET /${"x".repeat(each)} HTTP/1.0\r\n\r\n`;
+      await new Promise<void>((done, fail) => {
+        const socket = connect(this.port, "127.0.0.1", () => socket.write(text));
+        socket.once("error", fail);
+        socket.once("data", () => {
+          socket.destroy();
+          done();
+        });
+      });
+    }
+  }
+
+  /** `packs`: also writes packed pages beside the raw ones, which choose() switches between. */
+  async dump(packs = true): Promise<void> {
     await criuDump(this.pid, this.images.path);
     await this.reaped;
     await soon("the server to be gone", () => processStat(this.pid) === undefined);
-    this.packed = await packBeside(this.images.path);
+    if (packs) this.packed = await packBeside(this.images.path);
   }
 
   /** Which page file Faultline finds; CRIU reads the raw one always. */
