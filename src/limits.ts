@@ -82,6 +82,10 @@ export const WORKING_SET_ZERO_PAGES_MAX = 16384;
 export const WORKING_SET_VISITS_MAX = 256;
 /** Bytes of one step's advice to read ahead. */
 export const READ_AHEAD_STEP_BYTES = 2 * 1024 * 1024;
+/** A gap in a file up to this long is read too, bytes: most storage takes longer to begin a read than to read that. */
+export const READ_AHEAD_GAP_BYTES = 64 * 1024;
+/** How long a restore lets its tasks wait for their working set before they run, microseconds. */
+export const WORKING_SET_HOLD_US = 100_000;
 /** How long no fault must come before a recorded restore begins to drain, microseconds. */
 export const RECORD_QUIET_US = 1_000_000;
 /** How long a recorded restore puts the drain off at most, microseconds. */

@@ -157,6 +157,14 @@ export class Pager implements PolicyActions {
     if (this.hooks.readAhead !== undefined) context.readAhead = new ReadAheadPlan(context, ranges);
   }
 
+  /** Whether working sets of the session are still being installed that may be before its tasks run. */
+  hasEarlyWork(sessionId: number): boolean {
+    for (const context of this.sessions.get(sessionId)?.contexts ?? []) {
+      if (context.prefetch !== undefined && context.prefetchEarly && context.state === "served") return true;
+    }
+    return false;
+  }
+
   /** All contexts of the session are known and its tasks run: drain, and end what has nothing missing. */
   startDrain(sessionId: number): void {
     const session = this.session(sessionId);

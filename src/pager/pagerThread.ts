@@ -13,6 +13,7 @@ export type Command =
   | { readonly id: number; readonly kind: "prepare"; readonly imagesDir: string }
   | { readonly id: number; readonly kind: "openSession"; readonly request: SessionRequest }
   | { readonly id: number; readonly kind: "addContext"; readonly request: ContextRequest }
+  | { readonly id: number; readonly kind: "awaitWorkingSets"; readonly sessionId: number }
   | { readonly id: number; readonly kind: "startDrain"; readonly sessionId: number }
   | { readonly id: number; readonly kind: "closeSession"; readonly sessionId: number; readonly error?: string }
   | { readonly id: number; readonly kind: "report" }
@@ -109,6 +110,11 @@ export class PagerThread {
   /** Resolves when faults of the context are being answered. The pager closes its descriptors, also on failure. */
   async addContext(request: ContextRequest): Promise<void> {
     await this.ask({ id: this.nextId++, kind: "addContext", request });
+  }
+
+  /** Resolves when the session's working sets are in, or have taken long enough (WORKING_SET_HOLD_US). */
+  async awaitWorkingSets(sessionId: number): Promise<void> {
+    await this.ask({ id: this.nextId++, kind: "awaitWorkingSets", sessionId });
   }
 
   /** Allows the background transfer of a session: all its contexts are known. (--stay-lazy still never drains.) */

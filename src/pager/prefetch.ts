@@ -4,6 +4,7 @@
 import { FaultlineError } from "../errors";
 import {
   ADDRESS_PAGES_MAX,
+  READ_AHEAD_GAP_BYTES,
   READ_AHEAD_STEP_BYTES,
   WORKING_SET_VISITS_MAX,
   WORKING_SET_ZERO_PAGES_MAX,
@@ -167,15 +168,16 @@ export class ReadAheadPlan {
   }
 }
 
-/** Sorted, those that touch or overlap as one. */
+/** Sorted, those that touch, overlap or are close to each other as one. */
 function joined(extents: Extent[]): Extent[] {
   extents.sort((a, b) => a.fd - b.fd || a.offset - b.offset);
   const result: Extent[] = [];
   for (const extent of extents) {
     const last = result[result.length - 1];
     const end = last === undefined ? -1 : last.offset + last.bytes;
-    if (last === undefined || last.fd !== extent.fd || extent.offset > end) result.push(extent);
-    else last.bytes = Math.max(end, extent.offset + extent.bytes) - last.offset;
+    if (last === undefined || last.fd !== extent.fd || extent.offset > end + READ_AHEAD_GAP_BYTES) {
+      result.push(extent);
+    } else last.bytes = Math.max(end, extent.offset + extent.bytes) - last.offset;
   }
   return result;
 }

@@ -4,7 +4,7 @@ import { setPriority } from "node:os";
 import { parentPort, receiveMessageOnPort, workerData } from "node:worker_threads";
 import { FaultlineError } from "../errors";
 import { readWorkingSet } from "../images/workingSet";
-import { PAGER_NICE } from "../limits";
+import { PAGER_NICE, WORKING_SET_HOLD_US } from "../limits";
 import { native } from "../native";
 import { Space } from "../space/space";
 import { KernelUffd } from "../uffd/kernelUffd";
@@ -28,6 +28,9 @@ const watchdog = options.watchdogSocket === undefined ? undefined : new Watchdog
 const images = new OpenImages();
 /** Sessions whose tasks get their recorded working sets. */
 const useWorkingSets = new Set<number>();
+
+/** Restores whose tasks do not run before their working sets are in, at the longest until a time. */
+let held: { readonly id: number; readonly sessionId: number; readonly untilUs: number }[] = [];
 
 function send(reply: Reply): void {
   port.postMessage(reply);
@@ -122,6 +125,9 @@ function execute(command: Command): boolean {
     case "addContext":
       addContext(command.request);
       break;
+    case "awaitWorkingSets":
+      held.push({ id, sessionId: command.sessionId, untilUs: waiter.nowUs() + WORKING_SET_HOLD_US });
+      return true;
     case "startDrain":
       pager.startDrain(command.sessionId);
       break;
@@ -160,6 +166,15 @@ function executeAll(): boolean {
   return true;
 }
 
+function letHeldGo(): void {
+  const nowUs = waiter.nowUs();
+  held = held.filter(({ id, sessionId, untilUs }) => {
+    if (nowUs < untilUs && pager.hasEarlyWork(sessionId)) return true;
+    send({ kind: "answer", id });
+    return false;
+  });
+}
+
 /** Until the first context comes. */
 function warmUp(): boolean {
   const made = new WarmUp();
@@ -173,6 +188,7 @@ function warmUp(): boolean {
 function serve(): void {
   if (!warmUp()) return;
   for (;;) {
+    if (held.length > 0) letHeldGo();
     const { control } = pager.step();
     if (control && !executeAll()) return;
   }

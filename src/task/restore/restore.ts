@@ -199,6 +199,8 @@ export class Restorer {
       const request = { sessionId, uffd: uffd.id, imagePid: pid, pid, pidfd, registered: true, ...layout };
       asked.push(pager.addContext(request));
     }
+    // What they touch first is there then: a program that faults its way there takes longer.
+    asked.push(pager.awaitWorkingSets(sessionId));
     await Promise.all(asked);
   }
 
