@@ -7,9 +7,12 @@ import { join } from "node:path";
 export class TempDir {
   readonly path: string;
 
-  /** Made under the system's temporary directory; `open` lets every user write there (programs that change their uid). */
-  constructor(label = "test", open = false) {
-    this.path = mkdtempSync(join(tmpdir(), `faultline-${label}-`));
+  /**
+   * Made under the system's temporary directory, or `under`; `open` lets every user write there (programs that change
+   * their uid).
+   */
+  constructor(label = "test", open = false, under = tmpdir()) {
+    this.path = mkdtempSync(join(under, `faultline-${label}-`));
     if (open) chmodSync(this.path, 0o777);
   }
 

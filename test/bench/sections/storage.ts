@@ -1,80 +1,185 @@
-// Page files on slow storage: the daemon in a control group that may read 100 MB and 1000 times a second from the device,
-// with nothing of the page files in the page cache.
-import { criuRestore } from "../../support/criu";
-import { digits, type Section, type SectionResult } from "../report/result";
+// Images on slow storage: a disk that gives 100 MB and 1000 reads a second, with nothing of the images in the page cache.
+// What a program waits for its touches, and a server for its first answer, while everything is transferred.
+import { spawn } from "node:child_process";
+import { rmSync } from "node:fs";
+import { join } from "node:path";
+import { criuBinary, criuErrors, criuRestore } from "../../support/criu";
+import { digits, type Section, type SectionResult, type Table } from "../report/result";
 import { median } from "../report/statistics";
-import { dropFromCache, SlowGroup } from "../support/coldStorage";
+import { dropFromCache, SlowDisk } from "../support/coldStorage";
 import { Daemon, type DaemonKind, daemons } from "../support/daemon";
-import { DumpedHeap } from "../support/heap";
+import { clockMs, DumpedHeap } from "../support/heap";
+import { Server, type ServerKind } from "../support/server";
+import { Service } from "../support/service";
 
 interface Sample {
-  readonly touchesMs: number;
+  /** All touches, or the first answer. */
+  readonly answerMs: number;
   readonly drainedMs: number;
 }
 
-async function measureOne(heap: DumpedHeap, kind: DaemonKind, group: SlowGroup, count: number): Promise<Sample> {
+type Samples = Map<string, Sample[]>;
+
+const daemonKinds = [daemons.criu, daemons.raw, daemons.packed];
+
+async function touchHeap(heap: DumpedHeap, kind: DaemonKind, disk: SlowDisk, count: number): Promise<Sample> {
   heap.choose(kind.packed);
   heap.plan({ pattern: "random", threads: 1, count });
   await dropFromCache(heap.images.path);
   const daemon = new Daemon(kind, heap.images.path);
   try {
     await daemon.listening();
-    group.add(daemon.pid);
+    disk.add(daemon.pid);
     await criuRestore(heap.images.path, [], true);
     const from = performance.now();
     const { totalMs } = await heap.touched();
     await daemon.exited;
-    return { touchesMs: totalMs, drainedMs: daemon.exitedMs - from };
+    return { answerMs: totalMs, drainedMs: daemon.exitedMs - from };
   } finally {
     await daemon.stop();
     await heap.finish(false);
   }
 }
 
-const kinds = [daemons.criu, daemons.raw, daemons.packed];
+async function measureHeap(disk: SlowDisk, megabytes: number, rounds: number, count: number): Promise<Samples> {
+  const results: Samples = new Map(daemonKinds.map(({ name }) => [name, []]));
+  const heap = await DumpedHeap.make(megabytes, disk.path);
+  try {
+    for (let round = 0; round < rounds; round++) {
+      for (const kind of daemonKinds) results.get(kind.name)!.push(await touchHeap(heap, kind, disk, count));
+    }
+  } finally {
+    await heap.end();
+  }
+  return results;
+}
+
+type Restore = (server: Server) => Promise<Sample>;
+
+function ours(service: Service, packed: boolean): Restore {
+  return async (server) => {
+    server.choose(packed);
+    await dropFromCache(server.images.path);
+    const answer = server.answered();
+    const from = clockMs();
+    const { id } = await service.restore({ directory: server.images.path });
+    await service.complete(id);
+    const drainedMs = clockMs() - from;
+    const answerMs = (await answer) - from;
+    await service.kill(id);
+    return { answerMs, drainedMs };
+  };
+}
+
+function criu(disk: SlowDisk): Restore {
+  return async (server) => {
+    const dir = server.images.path;
+    rmSync(join(dir, "lazy-pages.socket"), { force: true });
+    await dropFromCache(dir);
+    const answer = server.answered();
+    const from = clockMs();
+    const daemon = new Daemon(daemons.criu, dir);
+    try {
+      disk.add(daemon.pid);
+      await daemon.listening();
+      const args = ["restore", "-d", "--lazy-pages", "-D", dir, "-o", "restore.log", "-v1"];
+      const child = spawn(...disk.command(criuBinary, args), { stdio: "ignore" });
+      const code = await new Promise<number | null>((done) => child.once("exit", done));
+      if (code !== 0) throw new Error(`criu restore failed: ${criuErrors(join(dir, "restore.log"))}`);
+      const answerMs = (await answer) - from;
+      await daemon.exited;
+      return { answerMs, drainedMs: clockMs() - from };
+    } finally {
+      await daemon.stop();
+      await server.kill();
+    }
+  };
+}
+
+async function measureServer(disk: SlowDisk, kind: ServerKind, keys: number, rounds: number): Promise<Samples> {
+  const server = await Server.start(kind, keys, disk.path);
+  const service = await Service.start([], disk);
+  try {
+    await server.dump();
+    const subjects: Record<string, Restore> = {
+      "criu, lazy": criu(disk),
+      "faultline serve, raw": ours(service, false),
+      "faultline serve, packed": ours(service, true),
+    };
+    const results: Samples = new Map(Object.keys(subjects).map((name) => [name, []]));
+    for (const restore of Object.values(subjects)) await restore(server); // resident: has restored before
+    for (let round = 0; round < rounds; round++) {
+      for (const [name, restore] of Object.entries(subjects)) results.get(name)!.push(await restore(server));
+    }
+    return results;
+  } finally {
+    await service.end();
+    await server.end();
+  }
+}
 
 export const storage: Section = {
   name: "storage",
   async measure({ quick, say }) {
-    const [megabytes, rounds, count] = quick ? [128, 2, 200] : [256, 3, 400];
-    const results = new Map<string, Sample[]>(kinds.map(({ name }) => [name, []]));
-    const heap = await DumpedHeap.make(megabytes);
-    const group = new SlowGroup(heap.images.path);
+    const [megabytes, rounds, count] = quick ? [128, 2, 200] : [256, 5, 400];
+    const disk = SlowDisk.make(megabytes * 8);
     try {
-      for (let round = 0; round < rounds; round++) {
-        say(`round ${round + 1} of ${rounds}`);
-        for (const kind of kinds) results.get(kind.name)!.push(await measureOne(heap, kind, group, count));
+      say("touches");
+      const touches = await measureHeap(disk, megabytes, rounds, count);
+      const servers = new Map<ServerKind, Samples>();
+      for (const [kind, keys] of [
+        ["redis", 200_000],
+        ["node", 50_000],
+      ] as const) {
+        say(kind);
+        servers.set(kind, await measureServer(disk, kind, quick ? keys / 4 : keys, rounds));
       }
+      return describe(touches, servers, megabytes, count);
     } finally {
-      await heap.end();
-      group.remove();
+      disk.remove();
     }
-    return describe(results, megabytes, count);
   },
 };
 
-function describe(results: Map<string, Sample[]>, megabytes: number, count: number): SectionResult {
-  const of = (each: readonly Sample[], key: keyof Sample) => median(each.map((sample) => sample[key]));
-  const table = {
-    title: `Cold, 100 MB/s, 1000 reads a second: ${count} random touches in ${megabytes} MiB`,
-    columns: ["daemon", "touches ms", "drained ms"],
-    rows: [...results].map(([name, each]) => [name, digits(of(each, "touchesMs")), digits(of(each, "drainedMs"))]),
-  };
+function table(title: string, first: string, results: Samples): Table {
+  const of = (each: readonly Sample[], key: keyof Sample) => digits(median(each.map((sample) => sample[key])));
+  const rows = [...results].map(([name, each]) => [name, of(each, "answerMs"), of(each, "drainedMs")]);
+  return { title, columns: ["subject", first, "drained ms"], rows };
+}
+
+function plot(title: string, results: Samples) {
   const bars = [...results].map(([label, each]) => {
-    const [value, high] = [of(each, "touchesMs"), of(each, "drainedMs")];
-    return { label, value, high, ours: label.startsWith("faultline") };
+    const [value, high] = (["answerMs", "drainedMs"] as const).map((key) => median(each.map((sample) => sample[key])));
+    return { label, value: value!, high: high!, ours: label.startsWith("faultline") };
   });
+  return { kind: "bars" as const, title, unit: "ms", logarithmic: false, bars };
+}
+
+function describe(
+  touches: Samples,
+  servers: Map<ServerKind, Samples>,
+  megabytes: number,
+  count: number,
+): SectionResult {
   const about =
-    "The page files are put out of the page cache before each restore, and the daemon's control group may read 100 MB and " +
-    "1000 times a second. *Touches*: what the program waited for all of them; *drained*: from the restore's return to the daemon's end.";
-  const plots = [
-    {
-      kind: "bars",
-      title: "Slow storage: the touches, line to drained",
-      unit: "ms",
-      logarithmic: false,
-      bars,
-    } as const,
-  ];
-  return { name: "storage", title: "Slow storage", about, tables: [table], plots, aims: [], raw: [...results] };
+    "The images lie on an ext4 in a file behind a loop device with 128 KiB of read-ahead, of which the reading processes get 100 " +
+    "MB and 1000 reads a second (cgroup v1, blkio); they are put out of the page cache before each restore. *Touches*: what " +
+    "the program waited for all of them; *drained*: from the restore's return to the daemon's end. *Servers*: from the command " +
+    "(criu lazy-pages and restore, or curl to `faultline serve`) to the first byte of an answer, and until every page is in.";
+  const named = [...servers].map(([kind, results]) => ({ kind, results }));
+  return {
+    name: "storage",
+    title: "Slow storage",
+    about,
+    tables: [
+      table(`Cold: ${count} random touches in ${megabytes} MiB`, "touches ms", touches),
+      ...named.map(({ kind, results }) => table(`Cold: ${kind}`, "first answer ms", results)),
+    ],
+    plots: [
+      plot("Slow storage, a heap: the touches, line to drained", touches),
+      ...named.map(({ kind, results }) => plot(`Slow storage, ${kind}: first answer, line to drained`, results)),
+    ],
+    aims: [],
+    raw: { touches: Object.fromEntries(touches), servers: named.map(({ kind, results }) => [kind, [...results]]) },
+  };
 }

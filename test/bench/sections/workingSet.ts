@@ -1,21 +1,20 @@
 // The recorded working set on real servers: how many demand faults the next restore is spared, and the first answer with
 // nothing of the images in the page cache, with it and without, for raw, packed, and packed by working set.
-import { cpSync, existsSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { packDirectory } from "../../../src/images/pack";
 import { readWorkingSet, workingSetName } from "../../../src/images/workingSet";
 import { Restorer } from "../../../src/task/restore/restore";
-import { TempDir } from "../../support/tempdir";
 import { type Aim, digits, type Plot, type Section, type SectionResult, type Table, times } from "../report/result";
 import { median, pairedRatio } from "../report/statistics";
-import { dropFromCache, SlowGroup } from "../support/coldStorage";
+import { dropFromCache, SlowDisk } from "../support/coldStorage";
 import { clockMs, soon } from "../support/heap";
 import { Server, type ServerKind } from "../support/server";
 import { Service } from "../support/service";
 
 const forms = ["raw", "packed", "packed by working set"] as const;
 type Form = (typeof forms)[number];
-const storages = ["cold", "cold, slow device"] as const;
+const storages = ["cold", "cold, slow disk"] as const;
 type Storage = (typeof storages)[number];
 
 interface Pair {
@@ -58,26 +57,34 @@ export const workingSet: Section = {
 };
 
 async function measureKind(kind: ServerKind, count: number, rounds: number): Promise<Measured> {
-  const server = await Server.start(kind, count);
-  const copies = new TempDir("bench-forms");
+  const disk = SlowDisk.make(2048);
   try {
-    await server.dump(false);
-    const { faults, missingPages } = await countFaults(server, Math.min(rounds, 3));
-    const directories = new Map<Form, string>([["raw", server.images.path]]);
-    for (const form of ["packed", "packed by working set"] as const) {
-      const copy = copies.join(form.replaceAll(" ", "-"));
-      cpSync(server.images.path, copy, { recursive: true });
-      await packDirectory(copy, { byWorkingSet: form !== "packed" });
-      directories.set(form, copy);
+    const server = await Server.start(kind, count, disk.path);
+    try {
+      await server.dump(false);
+      const { faults, missingPages } = await countFaults(server, Math.min(rounds, 3));
+      const ranges = readWorkingSet(server.images.path, server.pid)!.ranges;
+      const recordedPages = ranges.reduce((sum, range) => sum + range.pageCount, 0);
+      const answers = await firstAnswers(server, await allForms(server), disk, rounds);
+      return { faults, recordedPages, missingPages, answers };
+    } finally {
+      await server.end();
     }
-    const ranges = readWorkingSet(server.images.path, server.pid)!.ranges;
-    const recordedPages = ranges.reduce((sum, range) => sum + range.pageCount, 0);
-    const answers = await firstAnswers(server, directories, rounds);
-    return { faults, recordedPages, missingPages, answers };
   } finally {
-    await server.end();
-    copies[Symbol.dispose]();
+    disk.remove();
   }
+}
+
+/** Directories on the same disk. */
+async function allForms(server: Server): Promise<Map<Form, string>> {
+  const raw = server.images.path;
+  const directories = new Map<Form, string>();
+  for (const form of ["packed", "packed by working set"] as const) {
+    const copy = join(raw, form.replaceAll(" ", "-"));
+    await packDirectory(raw, { output: copy, byWorkingSet: form !== "packed" });
+    directories.set(form, copy);
+  }
+  return directories.set("raw", raw);
 }
 
 /** Stays lazy: without the drain, every page that is touched is a fault or was brought by the working set. */
@@ -113,18 +120,18 @@ async function countFaults(server: Server, rounds: number): Promise<{ faults: Fa
 async function firstAnswers(
   server: Server,
   directories: Map<Form, string>,
+  disk: SlowDisk,
   rounds: number,
 ): Promise<Map<string, Pair>> {
   const answers = new Map<string, Pair>();
   for (const storage of storages) {
-    const group = storage === "cold" ? undefined : new SlowGroup(server.images.path);
-    const service = await Service.start();
-    group?.add(service.pid);
+    const service = await Service.start([], storage === "cold" ? undefined : disk);
     try {
       const one = (directory: string, wanted: boolean) => firstAnswer(server, service, directory, wanted);
       for (const directory of directories.values()) await one(directory, true); // resident: has restored before
       for (let round = 0; round < rounds; round++) {
-        for (const [form, directory] of directories) {
+        for (const form of forms) {
+          const directory = directories.get(form)!;
           const pair = answers.get(`${form}, ${storage}`) ?? { withoutMs: [], withMs: [] };
           answers.set(`${form}, ${storage}`, pair);
           pair.withoutMs.push(await one(directory, false));
@@ -133,7 +140,6 @@ async function firstAnswers(
       }
     } finally {
       await service.end();
-      group?.remove();
     }
   }
   return answers;
@@ -163,7 +169,7 @@ function describe(results: Map<ServerKind, Measured>): SectionResult {
     "Servers that hold JSON records, restored by `faultline serve`, asked by curl. *Faults*: a restore that stays lazy answers " +
     `the same ${moreRequests + 1} requests with and without the set that one such restore recorded. *First answer*: from the ` +
     "request by curl to the first byte of the server's first answer, the images out of the page cache before each restore, the " +
-    "drain as ever, with and without in turns; *slow device*: 100 MB and 1000 reads a second.";
+    "drain as ever, with and without in turns; *slow disk*: at most 100 MB and 1000 reads a second.";
   const title = "The working set";
   const raw = Object.fromEntries(
     [...results].map(([kind, { answers, ...rest }]) => [kind, { ...rest, answers: Object.fromEntries(answers) }]),
@@ -219,7 +225,7 @@ function workingSetAims(results: Map<ServerKind, Measured>): Aim[] {
       // The form that the set is for, against the same pages packed without it.
       ratio: pairedRatio(answers.get(`packed, ${storage}`)!.withoutMs, answers.get(`${forms[2]}, ${storage}`)!.withMs),
     }));
-  const [plain, slow] = [best("cold"), best("cold, slow device")];
+  const [plain, slow] = [best("cold"), best("cold, slow disk")];
   const said = (each: { kind: ServerKind; ratio: number }[]) =>
     each.map((one) => `${one.kind} ${times(one.ratio)}`).join(", ");
   return [
@@ -231,7 +237,7 @@ function workingSetAims(results: Map<ServerKind, Measured>): Aim[] {
     },
     {
       aim: "first answer with a cold cache at least twice as fast with the working set (packed by it, against packed without)",
-      measured: `slow device: ${said(slow)}; this machine's disk: ${said(plain)}`,
+      measured: `slow disk: ${said(slow)}; this machine's disk: ${said(plain)}`,
       met: slow.every((one) => one.ratio >= 2),
       why: "the restore itself, before the first page, takes a part that no working set shortens; where the disk is fast that part is most of it",
     },

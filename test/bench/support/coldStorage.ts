@@ -1,14 +1,17 @@
-// Storage as a measurement wants it: image files out of the page cache, and a device that reads slowly. The latter needs the
-// blkio controller of cgroup v1.
+// Storage as a measurement wants it: image files out of the page cache, and a disk that reads slowly. The latter is an ext4 in
+// a file behind a loop device, with the blkio controller of cgroup v1 before it.
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, readdirSync, rmdirSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, rmdirSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { TempDir } from "../../support/tempdir";
 import { compileYardstick } from "./compile";
 import { soon } from "./heap";
 
 const controller = "/sys/fs/cgroup/blkio";
 export const slowBytesPerSecond = 100_000_000;
 export const slowReadsPerSecond = 1000;
+/** What Linux gives a disk unless told otherwise; this machine's own may have another. */
+const readAheadKib = 128;
 /** Pages that may stay cached: those that the kernel holds for a moment on its way to its lists. */
 const leftPagesMax = 64;
 
@@ -23,25 +26,70 @@ export async function dropFromCache(dir: string): Promise<void> {
   });
 }
 
-/** A control group whose members read slowly from the device that holds `path`. */
-export class SlowGroup {
-  private readonly folder = join(controller, `faultline-bench-${process.pid}`);
+/** A disk from which the processes of its control group may read 100 MB and 1000 times a second. */
+export class SlowDisk {
+  private readonly folder = new TempDir("bench-disk");
+  /** Where it is mounted. */
+  readonly path = this.folder.join("mounted");
+  private readonly group = join(controller, `faultline-bench-${process.pid}`);
 
-  constructor(path: string) {
+  private constructor() {}
+
+  static make(megabytes: number): SlowDisk {
     if (!existsSync(join(controller, "blkio.throttle.read_bps_device")))
-      throw new Error(`no ${controller} to slow a device down`);
-    const { dev } = statSync(path);
+      throw new Error(`no ${controller} to slow a disk down`);
+    const disk = new SlowDisk();
+    try {
+      disk.mount(megabytes);
+      disk.slowDown();
+    } catch (error) {
+      disk.remove();
+      throw error;
+    }
+    return disk;
+  }
+
+  private mount(megabytes: number): void {
+    const file = this.folder.join("disk");
+    writeFileSync(file, "");
+    truncateSync(file, megabytes * 2 ** 20);
+    execFileSync("mkfs.ext4", ["-q", "-F", "-m", "0", file]);
+    mkdirSync(this.path);
+    const device = execFileSync("losetup", ["--direct-io=on", "--find", "--show", file], { encoding: "utf8" }).trim();
+    try {
+      writeFileSync(join("/sys/block", device.replace("/dev/", ""), "queue", "read_ahead_kb"), String(readAheadKib));
+      execFileSync("mount", ["-o", "noatime", device, this.path]);
+    } finally {
+      // The device goes when nothing uses it any more: with the mount, or now.
+      execFileSync("losetup", ["--detach", device]);
+    }
+  }
+
+  private slowDown(): void {
+    const { dev } = statSync(this.path);
     const device = `${(dev >> 8) & 0xfff}:${(dev & 0xff) | ((dev >> 12) & 0xfff00)}`;
-    mkdirSync(this.folder, { recursive: true });
-    writeFileSync(join(this.folder, "blkio.throttle.read_bps_device"), `${device} ${slowBytesPerSecond}`);
-    writeFileSync(join(this.folder, "blkio.throttle.read_iops_device"), `${device} ${slowReadsPerSecond}`);
+    mkdirSync(this.group);
+    writeFileSync(join(this.group, "blkio.throttle.read_bps_device"), `${device} ${slowBytesPerSecond}`);
+    writeFileSync(join(this.group, "blkio.throttle.read_iops_device"), `${device} ${slowReadsPerSecond}`);
   }
 
+  /** The process, and what it starts from now on, reads slowly. */
   add(pid: number): void {
-    writeFileSync(join(this.folder, "cgroup.procs"), String(pid));
+    writeFileSync(join(this.group, "cgroup.procs"), String(pid));
   }
 
+  /** The command line of a process that reads slowly from its first instruction on. */
+  command(file: string, args: readonly string[]): [string, string[]] {
+    return ["/bin/sh", ["-c", 'echo $$ > "$0" && exec "$@"', join(this.group, "cgroup.procs"), file, ...args]];
+  }
+
+  /** After the last process of the group has gone. */
   remove(): void {
-    rmdirSync(this.folder);
+    if (existsSync(this.group)) rmdirSync(this.group);
+    try {
+      if (existsSync(this.path)) execFileSync("umount", [this.path], { stdio: "ignore" });
+    } finally {
+      this.folder[Symbol.dispose]();
+    }
   }
 }

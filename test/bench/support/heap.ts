@@ -45,19 +45,20 @@ export async function soon<T>(
 }
 
 export class DumpedHeap {
-  readonly images = new TempDir("bench-heap");
   private packed: readonly string[] = [];
 
   private constructor(
     readonly program: Program,
     readonly megabytes: number,
+    readonly images: TempDir,
   ) {}
 
-  static async make(megabytes: number): Promise<DumpedHeap> {
+  /** `under`: where the images shall be. */
+  static async make(megabytes: number, under?: string): Promise<DumpedHeap> {
     const scratch = new TempDir("bench-program", true);
     const facts: ProgramFacts = { name: "faulting", about: "a large heap", ...noFacts };
     const program = Program.spawn(facts, compileYardstick("faulting"), [scratch.path, String(megabytes)], scratch);
-    const heap = new DumpedHeap(program, megabytes);
+    const heap = new DumpedHeap(program, megabytes, new TempDir("bench-heap", false, under));
     await program.ready();
     await criuDump(program.pid, heap.images.path);
     await program.gone();

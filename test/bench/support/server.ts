@@ -62,7 +62,6 @@ function commandOf(kind: ServerKind, port: number, count: number): [string, stri
 let nextPort = 21000 + (process.pid % 20000);
 
 export class Server {
-  readonly images = new TempDir("bench-server");
   private packed: readonly string[] = [];
   private comm = "";
   private readonly reaped: Promise<void>;
@@ -73,17 +72,18 @@ export class Server {
     readonly port: number,
     readonly keys: number,
     private readonly child: ChildProcess,
+    readonly images: TempDir,
   ) {
     this.reaped = new Promise((done) => child.once("exit", () => done()));
   }
 
-  /** Starts one that holds `keys` records and waits until it answers. */
-  static async start(kind: ServerKind, keys: number): Promise<Server> {
+  /** Starts one that holds `keys` records and waits until it answers. `under`: where its images shall be. */
+  static async start(kind: ServerKind, keys: number, under?: string): Promise<Server> {
     const port = nextPort++;
     const [file, args] = commandOf(kind, port, keys);
     const env = { PATH: "/usr/bin:/bin", HOME: "/", UV_USE_IO_URING: "0" };
     const child = spawn(file, args, { detached: true, stdio: "ignore", cwd: "/", env });
-    const server = new Server(kind, child.pid!, port, keys, child);
+    const server = new Server(kind, child.pid!, port, keys, child, new TempDir("bench-server", false, under));
     await server.answered();
     server.comm = processStat(server.pid)?.comm ?? "";
     if (kind === "redis") await server.fill();

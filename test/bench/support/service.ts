@@ -2,6 +2,7 @@
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { promisify } from "node:util";
 import { TempDir } from "../../support/tempdir";
+import type { SlowDisk } from "./coldStorage";
 import { faultline } from "./daemon";
 import { clockMs, soon } from "./heap";
 
@@ -30,7 +31,8 @@ export class Service {
     this.exited = new Promise((done) => child.once("exit", () => done()));
   }
 
-  static async start(options: readonly string[] = []): Promise<Service> {
+  /** `under`: a disk that it reads slowly from. */
+  static async start(options: readonly string[] = [], under?: SlowDisk): Promise<Service> {
     const folder = new TempDir("bench-service");
     const args = ["serve", "--socket", folder.join("socket"), ...options];
     const child = spawn(faultline, args, { stdio: ["ignore", "ignore", "pipe"] });
@@ -42,11 +44,8 @@ export class Service {
       if (child.exitCode !== null) throw new Error(`faultline serve: ${said}`);
       return said.includes("serving on");
     });
+    under?.add(child.pid!);
     return new Service(child, folder);
-  }
-
-  get pid(): number {
-    return this.child.pid!;
   }
 
   private async curl(path: string, ...options: readonly string[]): Promise<unknown> {
