@@ -7,6 +7,7 @@ import { type Aim, digits, type LinePlot, type Section, type SectionResult, type
 import { median, pairedRatio } from "../report/statistics";
 import { Daemon, daemons, faultline } from "../support/daemon";
 import { clockMs, DumpedHeap } from "../support/heap";
+import { Service } from "../support/service";
 
 const nothing = { pattern: "random", threads: 1, count: 0 } as const;
 
@@ -65,6 +66,18 @@ function resident(name: string, restorer: Restorer, packed: boolean, eager: bool
   };
 }
 
+function served(name: string, service: Service, packed: boolean): Subject {
+  return {
+    name,
+    packed,
+    async restore(heap) {
+      const { id } = await service.restore({ directory: heap.images.path });
+      await service.complete(id);
+      return { allAtMs: clockMs(), settle: () => service.kill(id) };
+    },
+  };
+}
+
 const criuArgs = (heap: DumpedHeap) => ["restore", "-d", "-D", heap.images.path, "-o", "restore.log", "-v0"];
 
 const criuEager: Subject = {
@@ -108,10 +121,13 @@ export const restore: Section = {
   name: "restore",
   async measure({ quick, say }) {
     const restorer = new Restorer().warmUp();
+    const service = await Service.start();
     const subjects = [
       resident("faultline resident, lazy, raw", restorer, false, false),
       resident("faultline resident, lazy, packed", restorer, true, false),
       resident("faultline resident, eager, raw", restorer, false, true),
+      served("faultline serve, lazy, raw", service, false),
+      served("faultline serve, lazy, packed", service, true),
       ourCommand("faultline command, lazy, raw", false, []),
       ourCommand("faultline command, lazy, packed", true, []),
       ourCommand("faultline command, eager, raw", false, ["--eager"]),
@@ -127,6 +143,7 @@ export const restore: Section = {
       }
     } finally {
       await restorer.close();
+      await service.end();
     }
     return describe(results);
   },
@@ -140,7 +157,9 @@ async function measureSize(
   const rows = new Map<string, Sample[]>(subjects.map(({ name }) => [name, []]));
   const heap = await DumpedHeap.make(megabytes);
   try {
-    await measureOne(subjects[0]!, heap); // the resident process has restored before: that is what it is
+    for (const subject of subjects) {
+      if (/resident|serve/.test(subject.name)) await measureOne(subject, heap); // that means: has restored before
+    }
     for (let round = 0; round < rounds; round++) {
       for (const subject of subjects) rows.get(subject.name)!.push(await measureOne(subject, heap));
     }
@@ -199,7 +218,7 @@ function describe(results: Results): SectionResult {
   const about =
     "One program with a large heap, restored again and again; warm page cache. It notes the time of its first instruction " +
     "on the real-time clock. *Command*: from spawning `faultline restore` (or `criu restore`, for lazy with the start of " +
-    "`criu lazy-pages` before it), Node's start included. *Resident*: class `Restorer` in a process that has restored before.";
+    "`criu lazy-pages` before it), Node's start included. *Resident*: class `Restorer` in a process that has restored before; *serve*: `faultline serve` asked by curl.";
   const raw = Object.fromEntries([...results].map(([size, rows]) => [size, Object.fromEntries(rows)]));
   return { name: "restore", title: "Restore", about, tables, plots, aims: restoreAims(results, sizes), raw };
 }

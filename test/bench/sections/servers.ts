@@ -6,9 +6,11 @@ import { Restorer } from "../../../src/task/restore/restore";
 import { criuBinary, criuErrors } from "../../support/criu";
 import { type Aim, digits, type Section, type SectionResult } from "../report/result";
 import { median } from "../report/statistics";
+import { dropFromCache } from "../support/coldStorage";
 import { Daemon, daemons, faultline } from "../support/daemon";
 import { clockMs } from "../support/heap";
 import { Server, type ServerKind } from "../support/server";
+import { Service } from "../support/service";
 
 interface Sample {
   /** Until the tree runs, as the restorer says; NaN where it does not say. */
@@ -23,6 +25,15 @@ function resident(restorer: Restorer, packed: boolean): Restore {
     server.choose(packed);
     const result = await restorer.restore({ imagesDir: server.images.path });
     return { runsAtMs: clockMs(), settle: async () => Promise.all([result.pages, result.waitExit()]) };
+  };
+}
+
+/** Asked by curl, as a platform would. */
+function served(service: Service, packed: boolean): Restore {
+  return async (server) => {
+    server.choose(packed);
+    const { id, runsAtMs } = await service.restore({ directory: server.images.path });
+    return { runsAtMs, settle: () => service.kill(id) };
   };
 }
 
@@ -54,7 +65,8 @@ function criu(lazy: boolean): Restore {
   };
 }
 
-async function measureOne(server: Server, restore: Restore): Promise<Sample> {
+async function measureOne(server: Server, restore: Restore, cold = false): Promise<Sample> {
+  if (cold) await dropFromCache(server.images.path);
   const start = clockMs();
   const answer = server.answered();
   const { runsAtMs, settle } = await restore(server);
@@ -70,17 +82,25 @@ const kinds: Record<ServerKind, { full: number; quick: number }> = {
   python: { full: 100_000, quick: 30_000 },
 };
 
+/** Restored with the images out of the page cache too. */
+const coldSubjects = ["faultline serve, raw", "faultline serve, packed", "criu, lazy", "criu, eager"];
+const coldName = (name: string) => `${name}, cold cache`;
+
 type Results = Map<ServerKind, Map<string, Sample[]>>;
 
 export const servers: Section = {
   name: "servers",
   async measure({ quick, say }) {
     const restorer = new Restorer().warmUp();
+    const service = await Service.start();
     const subjects: Record<string, Restore> = {
       "faultline resident, raw": resident(restorer, false),
       "faultline resident, packed": resident(restorer, true),
+      "faultline serve, raw": served(service, false),
+      "faultline serve, packed": served(service, true),
       "faultline command, raw": command(false, []),
-      "faultline command, eager": command(false, ["--eager"]),
+      "faultline command, packed": command(true, []),
+      "faultline command, eager, raw": command(false, ["--eager"]),
       "criu, lazy": criu(true),
       "criu, eager": criu(false),
     };
@@ -88,10 +108,11 @@ export const servers: Section = {
     try {
       for (const [kind, keys] of Object.entries(kinds) as [ServerKind, { full: number; quick: number }][]) {
         say(kind);
-        results.set(kind, await measureKind(kind, quick ? keys.quick : keys.full, quick ? 3 : 9, subjects));
+        results.set(kind, await measureKind(kind, quick ? keys.quick : keys.full, quick ? 2 : 7, subjects));
       }
     } finally {
       await restorer.close();
+      await service.end();
     }
     return describe(results);
   },
@@ -104,12 +125,18 @@ async function measureKind(
   subjects: Record<string, Restore>,
 ): Promise<Map<string, Sample[]>> {
   const rows = new Map<string, Sample[]>(Object.keys(subjects).map((name) => [name, []]));
+  for (const name of coldSubjects) rows.set(coldName(name), []);
   const server = await Server.start(kind, keys);
   try {
     await server.dump();
-    await measureOne(server, Object.values(subjects)[0]!); // resident means: has restored before
+    for (const [name, restore] of Object.entries(subjects)) {
+      if (/resident|serve/.test(name)) await measureOne(server, restore); // that means: has restored before
+    }
     for (let round = 0; round < rounds; round++) {
       for (const [name, restore] of Object.entries(subjects)) rows.get(name)!.push(await measureOne(server, restore));
+      for (const name of coldSubjects) {
+        rows.get(coldName(name))!.push(await measureOne(server, subjects[name]!, true));
+      }
     }
   } finally {
     await server.end();
@@ -146,8 +173,9 @@ function describe(results: Results): SectionResult {
   }));
   const about =
     "Each server holds JSON records, is dumped once and restored again and again; a C program tries to connect every 0.3 ms " +
-    "from before the restore and notes when the first byte of an answer comes. Warm page cache. The times until the tree " +
-    "runs are as the restorer's caller sees them.";
+    "from before the restore and notes when the first byte of an answer comes. *Resident*: class `Restorer` in the measuring " +
+    "process; *serve*: `faultline serve` asked by curl; *command*: Node's start included. The page cache is warm, where nothing " +
+    "else is said. The times until the tree runs are as the restorer's caller sees them.";
   const raw = Object.fromEntries([...results].map(([kind, rows]) => [kind, Object.fromEntries(rows)]));
   return { name: "servers", title: "First answer of a server", about, tables, plots, aims: serverAims(results), raw };
 }

@@ -1,5 +1,6 @@
 // `faultline serve` under measurement: a resident process that is asked by curl, as a platform would.
 import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { request } from "node:http";
 import { promisify } from "node:util";
 import { TempDir } from "../../support/tempdir";
 import type { SlowDisk } from "./coldStorage";
@@ -61,12 +62,25 @@ export class Service {
     return { id, runsAtMs: clockMs() };
   }
 
+  /** Without curl: asked again and again, its start would be what is measured. */
+  private look(id: number): Promise<{ pages: string }> {
+    return new Promise((done, fail) => {
+      const path = `/v1/restores/${id}`;
+      const asked = request({ socketPath: this.folder.join("socket"), path }, (response) => {
+        let text = "";
+        response.on("data", (chunk: Buffer) => {
+          text += chunk.toString();
+        });
+        response.on("end", () => done(JSON.parse(text) as { pages: string }));
+      });
+      asked.once("error", fail);
+      asked.end();
+    });
+  }
+
   /** Resolves when every page is in. */
   async complete(id: number): Promise<void> {
-    await soon("every page", async () => {
-      const { pages } = (await this.curl(`/v1/restores/${id}`)) as { pages: string };
-      return pages === "complete";
-    });
+    await soon("every page", async () => (await this.look(id)).pages === "complete");
   }
 
   /** Kills the restored tree; resolves when it is gone. */
