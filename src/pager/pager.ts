@@ -140,6 +140,7 @@ export class Pager implements PolicyActions {
     session.contexts.add(context);
     this.contexts.set(uffd, context);
     this.record(context, session.recording(imagePid));
+    this.hooks.trace?.(this.waiter.nowUs(), context, "begin", 0, 0, 0);
     return context;
   }
 
@@ -597,6 +598,7 @@ export class Pager implements PolicyActions {
     if (context.state !== "failed") context.state = state;
     this.waiter.remove(context.uffd);
     this.forgetPidfd(context);
+    this.hooks.trace?.(this.waiter.nowUs(), context, "end", 0, context.space.missingPages, 0);
     if (!context.left) this.hooks.contextEnded?.(context);
     context.uffd.close();
     const { session } = context;
