@@ -103,7 +103,7 @@ export async function packDirectory(directory: string, options: PackOptions = {}
   if (sets.length === 0) {
     throw new FaultlineError("NOT_FOUND", "the directory has no raw page files", {
       file: path,
-      advice: "it is packed already, or holds no memory",
+      advice: "it is packed already (`faultline unpack` undoes that), or holds no memory",
     });
   }
   if (options.forCriu === true) checkForCriu(path);

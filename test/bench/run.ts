@@ -1,24 +1,16 @@
 // The benchmark: measures the named sections (all without a name), keeps their data in docs/bench, and writes
 // docs/BENCHMARKS.md and docs/benchmarks.html from all that is kept.
-//   npm run bench [-- [--quick] [--documents] [SECTION ...]]
-// --quick: fewer and smaller rounds. --documents: measures nothing, only writes the documents.
+//   npm run bench [-- [--quick] [--resume] [--documents] [SECTION ...]]
+// --quick: fewer and smaller rounds. --resume: leaves out what is kept from this commit already, at least as thoroughly
+// measured. --documents: measures nothing, only writes the documents, as each section does when it is done.
 import { machineFacts } from "./report/machine";
-import { keep, writeDocuments } from "./report/record";
+import { keep, kept, writeDocuments } from "./report/record";
 import type { Section } from "./report/result";
-import { drain } from "./sections/drain";
-import { dumps } from "./sections/dump";
-import { faults } from "./sections/faults";
-import { pager } from "./sections/pager";
-import { redis } from "./sections/redis";
-import { restore } from "./sections/restore";
-import { scale } from "./sections/scale";
-import { servers } from "./sections/servers";
-import { storage } from "./sections/storage";
-import { workingSet } from "./sections/workingSet";
+import { sections } from "./sections/all";
 
-const sections: readonly Section[] = [faults, drain, restore, servers, redis, storage, workingSet, dumps, pager, scale];
 /** In the order of the documents. */
 const names = sections.map((section) => section.name);
+const options = ["--quick", "--resume", "--documents"];
 
 async function measure(section: Section, quick: boolean): Promise<void> {
   const start = performance.now();
@@ -30,10 +22,17 @@ async function measure(section: Section, quick: boolean): Promise<void> {
   say(`${seconds.toFixed(1)} s`);
 }
 
+/** Sections that are kept from this commit, and not from a quicker run than this one. */
+function keptFromNow(quick: boolean): string[] {
+  const { commit } = machineFacts();
+  const same = kept(names).filter((section) => section.machine.commit === commit && (quick || !section.quick));
+  return same.map((section) => section.name);
+}
+
 async function main(): Promise<void> {
   const words = process.argv.slice(2);
   const wanted = words.filter((word) => !word.startsWith("--"));
-  const unknown = words.filter((word) => word.startsWith("--") && !["--quick", "--documents"].includes(word));
+  const unknown = words.filter((word) => word.startsWith("--") && !options.includes(word));
   for (const name of wanted) if (!sections.some((section) => section.name === name)) unknown.push(name);
   if (unknown.length > 0) {
     process.stderr.write(`unknown: ${unknown.join(", ")}; sections: ${sections.map(({ name }) => name).join(", ")}\n`);
@@ -41,7 +40,13 @@ async function main(): Promise<void> {
     return;
   }
   const chosen = sections.filter((section) => wanted.length === 0 || wanted.includes(section.name));
-  for (const section of words.includes("--documents") ? [] : chosen) await measure(section, words.includes("--quick"));
+  const quick = words.includes("--quick");
+  const there = words.includes("--resume") ? keptFromNow(quick) : [];
+  for (const section of words.includes("--documents") ? [] : chosen) {
+    if (there.includes(section.name)) continue;
+    await measure(section, quick);
+    writeDocuments(names);
+  }
   writeDocuments(names);
 }
 

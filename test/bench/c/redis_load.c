@@ -1,10 +1,11 @@
 // A closed loop of GETs against a redis on 127.0.0.1 for some time, from as soon as it answers: several connections, one
-// request at a time each. Prints "FIRST_ANSWER_US COUNT P50_NS P90_NS P99_NS MAX_NS"; the first from the program's start.
+// request at a time each; SIGUSR1 ends it early. Prints "FIRST_ANSWER_US COUNT P50_NS P90_NS P99_NS MAX_NS"; the first from the program's start.
 //   redis_load PORT CONNECTIONS MILLISECONDS KEYS
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,7 +16,8 @@
 
 enum { connections_max = 32, samples_max = 400000 };
 static int port, keys;
-static uint64_t start_ns, length_ns;
+static uint64_t start_ns;
+static volatile uint64_t length_ns;
 struct client {
   pthread_t id;
   uint64_t seed, *samples, count, first;
@@ -76,6 +78,11 @@ static void *ask(void *argument) {
   return NULL;
 }
 
+static void end_now(int signal) {
+  (void)signal;
+  length_ns = 0;
+}
+
 static int compare(const void *a, const void *b) {
   uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
   return x < y ? -1 : x > y;
@@ -87,6 +94,7 @@ int main(int argc, char **argv) {
   int connections = atoi(argv[2]);
   if (connections < 1 || connections > connections_max) return 2;
   length_ns = strtoull(argv[3], NULL, 10) * 1000000u;
+  signal(SIGUSR1, end_now);
   start_ns = now_ns();
   static struct client clients[connections_max];
   for (int i = 0; i < connections; i++) {

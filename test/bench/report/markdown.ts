@@ -13,10 +13,10 @@ times: the load average beside each section says how busy the machine was with o
 
 const missing = `## Not measured
 
-- Where a section says \`--quick\`: 2 GB restores, sequential touches and 8 threads.
-- \`faultline serve\` asked by curl. What it adds to the resident restores above is one HTTP request over a Unix socket.
-- Dump with lz4-hc: \`dump\` offers none and lz4.
-- Real processes in thousands, and 16 TiB for real: see *Scale* for what is simulated.
+- Real processes in thousands, 100 000 VMAs of one process (the kernel allows 65 530) and 16 TiB for real: see *Scale* for
+  what is simulated.
+- Where a section says \`--quick\`: 2 GB restores.
+- More than two cores: this machine has no more. Client, restored program and pager share them.
 `;
 
 export function markdown(sections: readonly RecordedSection[]): string {

@@ -1,9 +1,10 @@
-// What a dump costs: how long the program stands, how long it takes, how large it is, CPU and memory; none and lz4 against
+// What a dump costs: how long the program stands, how long it takes, how large it is, CPU and memory; none, lz4 and lz4-hc against
 // CRIU, and against CRIU with the directory compressed by zstd -1 behind it. Of real servers with realistic data.
 import { execFileSync, spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { decodeImageOf } from "../../../src/images/framing";
+import type { Compression } from "../../../src/task/dump/pageImages";
 import { criuBinary } from "../../support/criu";
 import { withTempDir } from "../../support/tempdir";
 import { type Aim, digits, type Section, type SectionResult, times } from "../report/result";
@@ -44,7 +45,7 @@ function frozenMs(dir: string): number {
 
 type Dump = (server: Server, folder: string) => Promise<Sample>;
 
-function ours(compress: "none" | "lz4"): Dump {
+function ours(compress: Compression): Dump {
   return async (server, folder) => {
     const dir = join(folder, "images");
     const args = ["dump", "-t", String(server.pid), "-D", dir, "--leave-running", "--compress", compress];
@@ -75,6 +76,7 @@ function criu(zstd: boolean): Dump {
 const subjects: Record<string, Dump> = {
   "faultline, none": ours("none"),
   "faultline, lz4": ours("lz4"),
+  "faultline, lz4-hc": ours("lz4-hc"),
   criu: criu(false),
   "criu, then zstd -1": criu(true),
 };

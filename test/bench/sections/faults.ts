@@ -2,10 +2,11 @@
 // one restorer (CRIU's), and different page daemons; beside them the least that a handler in C needs.
 import { execFileSync } from "node:child_process";
 import { criuRestore } from "../../support/criu";
-import { withTempDir } from "../../support/tempdir";
+import { type TempDir, withTempDir } from "../../support/tempdir";
 import { sleep } from "../../support/wait";
 import { type Aim, digits, type Plot, type Section, type SectionResult, type Table, times } from "../report/result";
 import { distribution, median, pairedRatio } from "../report/statistics";
+import { dropFromCache } from "../support/coldStorage";
 import { compileYardstick } from "../support/compile";
 import { Daemon, type DaemonKind, daemons } from "../support/daemon";
 import { DumpedHeap, parseTouches, type Touched, type Touches } from "../support/heap";
@@ -17,6 +18,7 @@ type Mode = "idle" | "draining";
 interface Subject {
   readonly name: string;
   readonly ours: boolean;
+  /** `file`: what the C handlers read the pages from. */
   touch(heap: DumpedHeap, touches: Touches, file: string): Promise<Touched>;
 }
 
@@ -79,34 +81,41 @@ const subjects: Record<Mode, readonly Subject[]> = {
   ],
 };
 
-function cases(quick: boolean): { mode: Mode; touches: Touches }[] {
+interface Case {
+  readonly mode: Mode;
+  readonly touches: Touches;
+  readonly cold: boolean;
+}
+
+function cases(quick: boolean): Case[] {
   const count = quick ? 1000 : 2000;
-  const all: { mode: Mode; touches: Touches }[] = [];
+  const all: Case[] = [];
   for (const mode of ["idle", "draining"] as const) {
-    all.push({ mode, touches: { pattern: "random", threads: 1, count } });
-    if (quick) continue;
-    all.push({ mode, touches: { pattern: "sequential", threads: 1, count } });
-    all.push({ mode, touches: { pattern: "random", threads: 8, count } });
+    all.push({ mode, touches: { pattern: "random", threads: 1, count }, cold: false });
+    all.push({ mode, touches: { pattern: "sequential", threads: 1, count }, cold: false });
+    all.push({ mode, touches: { pattern: "random", threads: 8, count }, cold: false });
+  }
+  for (const mode of ["idle", "draining"] as const) {
+    all.push({ mode, touches: { pattern: "random", threads: 1, count: count / 2 }, cold: true });
   }
   return all;
 }
 
-function caseName(mode: Mode, { pattern, threads }: Touches): string {
-  return `${pattern}${threads > 1 ? `, ${threads} threads` : ""}, ${mode}`;
+function caseName({ mode, touches: { pattern, threads }, cold }: Case): string {
+  return `${pattern}${threads > 1 ? `, ${threads} threads` : ""}, ${mode}${cold ? ", cold cache" : ""}`;
 }
 
 export const faults: Section = {
   name: "faults",
   async measure({ quick, say }) {
-    const [megabytes, rounds] = quick ? [128, 2] : [256, 5];
+    const [megabytes, rounds] = quick ? [128, 1] : [256, 5];
     const results = new Map<string, Map<string, Samples>>();
     const heap = await DumpedHeap.make(megabytes);
     try {
       await withTempDir("bench-pages", async (dir) => {
-        for (const { mode, touches } of cases(quick)) {
-          say(caseName(mode, touches));
-          const rows = await measureCase(heap, subjects[mode], touches, rounds, dir.join("pages"));
-          results.set(caseName(mode, touches), rows);
+        for (const one of cases(quick)) {
+          say(caseName(one));
+          results.set(caseName(one), await measureCase(heap, one, rounds, dir));
         }
       });
     } finally {
@@ -118,14 +127,16 @@ export const faults: Section = {
 
 async function measureCase(
   heap: DumpedHeap,
-  among: readonly Subject[],
-  touches: Touches,
+  { mode, touches, cold }: Case,
   rounds: number,
-  file: string,
+  dir: TempDir,
 ): Promise<Map<string, Samples>> {
+  const among = subjects[mode];
+  const file = dir.join("pages.img");
   const rows = new Map<string, Samples>(among.map(({ name }) => [name, { faults: [], totalMs: [], touches: [] }]));
   for (let round = 0; round < rounds; round++) {
     for (const subject of among) {
+      if (cold) for (const folder of [dir.path, heap.images.path]) await dropFromCache(folder);
       const { totalMs, touchesUs } = await subject.touch(heap, touches, file);
       const samples = rows.get(subject.name)!;
       samples.faults.push(touchesUs.filter((us) => us >= faultUs));
@@ -162,7 +173,7 @@ function describe(results: Map<string, Map<string, Samples>>, megabytes: number,
   );
   const about =
     `A program with a heap of ${megabytes} MiB is dumped once and restored by CRIU with each page daemon in turn, ` +
-    `${rounds} rounds; it times its own reads, one for each touch, from its first instruction on (warm page cache). *Idle*: nothing is ` +
+    `${rounds} rounds; it times its own reads, one for each touch, from its first instruction on (warm page cache, where nothing else is said). *Idle*: nothing is ` +
     "transferred in the background (CRIU's daemon cannot do that). The C handlers are processes of their own that read " +
     "the page from a file and install it; draining, they copy 64 KiB pieces while no fault waits. A touch under 1.5 µs " +
     "was no fault. *All touches* is what the program waited for altogether: a daemon that brings neighbours early has " +

@@ -43,7 +43,8 @@ async function measureOne(server: Server, restore: Restore, windowMs: number): P
   const { drained, settle } = await restore(server);
   const from = performance.now();
   const drainedAt = drained.then(() => performance.now());
-  const during = await load(server, windowMs);
+  // Only what is asked while pages are missing: what follows is the same for all.
+  const during = await load(server, drainMsMax, drained);
   const drainedMs = (await drainedAt) - from;
   const after = await load(server, windowMs);
   await server.kill();
@@ -51,10 +52,13 @@ async function measureOne(server: Server, restore: Restore, windowMs: number): P
   return { during, after, drainedMs };
 }
 
+/** A drain under load that takes longer is measured that long. */
+const drainMsMax = 20_000;
+
 export const redis: Section = {
   name: "redis",
   async measure({ quick, say }) {
-    const [keys, rounds, windowMs] = quick ? [200_000, 2, 500] : [600_000, 5, 1000];
+    const [keys, rounds, windowMs] = quick ? [200_000, 3, 500] : [600_000, 7, 1000];
     const restorer = new Restorer().warmUp();
     const subjects: Record<string, Restore> = {
       "faultline, raw": (server) => ours(server, restorer, false),
@@ -108,7 +112,7 @@ function describe(results: Map<string, Sample[]>, keys: number, windowMs: number
   });
   const about =
     `A redis with ${keys} JSON records is restored and asked at once by four connections for random keys, one request at a ` +
-    `time each, for ${windowMs} ms; then the same redis again, once everything is there (*undisturbed*). Both ` +
+    `time each, until every page is in; then the same redis again, for ${windowMs} ms (*undisturbed*). Both ` +
     "restorers are asked to restore lazily and to bring the rest as fast as they can.";
   const title = "Redis under load during the drain";
   const plots = [
@@ -131,7 +135,7 @@ function redisAims(results: Map<string, Sample[]>): Aim[] {
       aim: "redis p99 during the drain at most half of CRIU's",
       measured: times(ratio),
       met: ratio <= 0.5,
-      why: "the window holds both the drain and what follows it; where CRIU's transfer ends early most of its window is undisturbed",
+      why: "client, redis and pager share two cores: a request that waits for a core waits longer than one that waits for a page",
     },
   ];
 }

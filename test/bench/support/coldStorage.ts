@@ -18,6 +18,7 @@ const leftPagesMax = 64;
 /** Takes every image of the directory out of the page cache (posix_fadvise, POSIX_FADV_DONTNEED). */
 export async function dropFromCache(dir: string): Promise<void> {
   const files = readdirSync(dir).filter((name) => name.endsWith(".img") || name.endsWith(".aside"));
+  if (files.length === 0) return;
   const paths = files.map((name) => join(dir, name));
   // Pages that are still being read ahead for the restore before cannot be dropped yet.
   await soon(`${dir} to leave the page cache`, () => {
