@@ -258,7 +258,7 @@ export interface Addon {
   ptraceSeccompFilter(tid: number, index: number, buffer: ArrayBufferView): number;
   /** struct seccomp_metadata: u64 index (in), u64 flags (out). */
   ptraceSeccompMetadata(tid: number, buffer: ArrayBufferView): number;
-  /** waitpid(2) with __WALL and a limit: the task that changed, or 0 when the time is up. timeoutMs 0 polls. */
+  /** waitpid(2) with __WALL and a limit (WNOWAIT too, as waitid(2) has it): the task that changed, or 0 when the time is up. timeoutMs 0 polls. */
   waitTask(tid: number, options: number, timeoutMs: number, status: Int32Array): number;
   vmRead(pid: number, address: number, buffer: ArrayBufferView): number;
   vmWrite(pid: number, address: number, buffer: ArrayBufferView): number;

@@ -170,7 +170,21 @@ int64_t nowNs() {
   return now.tv_sec * 1000000000ll + now.tv_nsec;
 }
 
-// tid (-1: any), waitpid options, timeout in milliseconds (0 polls), Int32Array(1) for the status:
+// waitpid(2), and with WNOWAIT among the options what it would have said: the state stays to be waited for.
+long waitFor(pid_t tid, int* status, int options) {
+  if ((options & WNOWAIT) == 0) return waitpid(tid, status, options);
+  siginfo_t info{};
+  int result = waitid(tid < 0 ? P_ALL : P_PID, tid < 0 ? 0 : tid, &info, options | WEXITED | WSTOPPED);
+  if (result < 0) return result;
+  if (info.si_pid == 0) return 0;
+  *status = info.si_code == CLD_EXITED ? info.si_status << 8
+          : info.si_code == CLD_KILLED ? info.si_status
+          : info.si_code == CLD_DUMPED ? info.si_status | 0x80
+                                       : info.si_status << 8 | 0x7f;
+  return info.si_pid;
+}
+
+// tid (-1: any), options of waitpid or WNOWAIT, timeout in milliseconds (0 polls), Int32Array(1) for the status:
 // the task that changed, 0 when the time is up, or -errno.
 Napi::Value wait(Info info) {
   pid_t tid = i32(info[0]);
@@ -179,7 +193,7 @@ Napi::Value wait(Info info) {
   int* status = reinterpret_cast<int*>(bytes(info[3]).data);
   long got = 0;
   for (int spins = timeoutNs == 0 ? 1 : 40; spins > 0; spins--) {
-    got = waitpid(tid, status, options | WNOHANG);
+    got = waitFor(tid, status, options | WNOHANG);
     if (got != 0) return number(info.Env(), result(got));
     if (timeoutNs != 0) __builtin_ia32_pause();
   }
@@ -189,10 +203,10 @@ Napi::Value wait(Info info) {
   int64_t deadline = nowNs() + timeoutNs;
   timer.set(timeoutNs);
   for (;;) {
-    got = waitpid(tid, status, options);
+    got = waitFor(tid, status, options);
     if (got >= 0 || errno != EINTR) break;
     if (nowNs() < deadline) continue;
-    got = waitpid(tid, status, options | WNOHANG);
+    got = waitFor(tid, status, options | WNOHANG);
     break;
   }
   int64_t value = result(got);

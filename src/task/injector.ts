@@ -85,8 +85,6 @@ export interface AgentThreadOptions {
   readonly space?: AgentSpace;
   /** Lets the thread find its way back by itself when the tracer dies. For dump; a restore kills its tasks instead. */
   readonly rescue?: boolean;
-  /** A signal that is not blocked is pending: an EINTR in the registers is the program's to see. */
-  readonly signalDue?: boolean;
 }
 
 /**
@@ -100,7 +98,6 @@ export class AgentThread {
   readonly signalMask: bigint;
   readonly #stopSignal: number;
   readonly #rescue: boolean;
-  readonly #signalDue: boolean;
   #isBlocked = false;
   #space: AgentSpace = { code: 0, data: 0, dataBytes: 0 };
   #frame = 0;
@@ -110,7 +107,6 @@ export class AgentThread {
     this.tracee = tracee;
     this.#stopSignal = options.stopSignal;
     this.#rescue = options.rescue ?? false;
-    this.#signalDue = options.signalDue ?? false;
     this.registers = tracee.getRegisters();
     this.signalMask = tracee.getSignalMask();
     if (options.space !== undefined) this.useSpace(options.space);
@@ -181,7 +177,7 @@ export class AgentThread {
     this.#settle();
     tracee.setSignalMask(this.signalMask); // the way back is still in force: it sets the same
     tracee.requestStop();
-    tracee.setRegisters(undoInterruption(this.registers, "resume", this.#signalDue));
+    tracee.setRegisters(this.registers);
     for (const signal of tracee.takeSuppressed()) sendAgain(tracee.pid, signal);
   }
 
@@ -214,9 +210,9 @@ export class AgentThread {
     return offset > 0 && offset < agentCode().bytes.length;
   }
 
-  /** Those with which an interrupted system call is made again from its start. */
+  /** Those with which an interrupted system call is made again from its start. An EINTR is the program's own (freeze.ts). */
   #rerun(): Registers {
-    return undoInterruption(this.registers, "rerun", this.#signalDue);
+    return undoInterruption(this.registers, "rerun", true);
   }
 
   /** What the agent wants of a thread, but for the place to start at and the records. The stack pointer stays. */

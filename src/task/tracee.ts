@@ -11,6 +11,7 @@ import { notInSyscall, Registers } from "./registers";
 export const stopTimeoutMs = 10_000;
 
 const waitAll = 0x40000000; // __WALL
+const waitLeave = 0x01000000; // WNOWAIT
 const xstateBytesMax = 16 * 1024;
 const siginfoBytes = 128;
 const eperm = 1;
@@ -108,23 +109,37 @@ export class Tracee implements Disposable {
   /** Waits for the next stop of this thread. TIMEOUT after `timeoutMs`. An end is returned, not thrown. */
   waitStop(timeoutMs = stopTimeoutMs): Stop {
     const stop = this.pollStop(timeoutMs);
-    if (stop === undefined) {
-      throw new FaultlineError("TIMEOUT", `the task did not stop within ${timeoutMs} ms`, {
-        pid: this.tid,
-        advice: "it may be in an uninterruptible wait; see /proc/PID/wchan",
-      });
-    }
+    if (stop === undefined) throw this.stopTimeout(timeoutMs);
     return stop;
+  }
+
+  /** The error for a thread that does not stop. */
+  stopTimeout(timeoutMs: number): FaultlineError {
+    return new FaultlineError("TIMEOUT", `the task did not stop within ${timeoutMs} ms`, {
+      pid: this.tid,
+      advice: "it may be in an uninterruptible wait; see /proc/PID/wchan",
+    });
   }
 
   /** As waitStop, but undefined instead of TIMEOUT. */
   pollStop(timeoutMs = 0): Stop | undefined {
-    const status = new Int32Array(1);
-    const got = this.#do(native.waitTask(this.tid, waitAll, timeoutMs, status), "cannot wait for the task", "waitpid");
-    if (got === 0) return undefined;
-    const stop = decodeStatus(status[0] as number);
-    if (stop.kind === "exited" || stop.kind === "killed") this.#attached = false;
+    const stop = this.#wait(waitAll, timeoutMs);
+    if (stop?.kind === "exited" || stop?.kind === "killed") this.#attached = false;
     return stop;
+  }
+
+  /**
+   * As pollStop, but the stop stays to be waited for. If we die before that, a signal that it is about is delivered; one
+   * that was waited for is lost.
+   */
+  peekStop(timeoutMs = 0): Stop | undefined {
+    return this.#wait(waitAll | waitLeave, timeoutMs);
+  }
+
+  #wait(options: number, timeoutMs: number): Stop | undefined {
+    const status = new Int32Array(1);
+    const got = this.#do(native.waitTask(this.tid, options, timeoutMs, status), "cannot wait for the task", "waitpid");
+    return got === 0 ? undefined : decodeStatus(status[0] as number);
   }
 
   /** Resumes, delivering `signal` (0: none). */

@@ -2,8 +2,18 @@
 // round finds nothing new. What stays running or half-stopped is released by unfreeze(), which undoes all of it.
 import { FaultlineError } from "../../errors";
 import { ptraceOption, signals, syscalls } from "../constants";
-import { childrenOf, parseFields, readProc, readStat, type TaskStat, threadState, threadsOf } from "../proc";
-import { type Stop, Tracee } from "../tracee";
+import { classifyInterruption, undoInterruption } from "../interruption";
+import {
+  childrenOf,
+  parseFields,
+  readProc,
+  readStat,
+  statusMask,
+  type TaskStat,
+  threadState,
+  threadsOf,
+} from "../proc";
+import { Tracee } from "../tracee";
 
 /** Rounds of looking for new tasks before a tree counts as never stable. */
 const roundsMax = 100;
@@ -88,10 +98,20 @@ export class FrozenTree implements Disposable {
   /** False where the thread cannot stop because it is inside vfork. */
   #stop(tracee: Tracee, timeoutMs: number): boolean {
     for (;;) {
-      let stop: Stop | undefined = tracee.pollStop(Math.min(vforkPatienceMs, timeoutMs));
-      if (stop === undefined && isForking(tracee.pid)) return false;
-      stop ??= tracee.waitStop(timeoutMs);
+      let waiting = tracee.peekStop(Math.min(vforkPatienceMs, timeoutMs));
+      if (waiting === undefined && isForking(tracee.pid)) return false;
+      waiting ??= tracee.peekStop(timeoutMs);
+      if (waiting === undefined) throw tracee.stopTimeout(timeoutMs);
+      if (waiting.kind === "signal") {
+        // It was on its way: it is delivered (its handler's frame set up) before the thread stops. Not waited for, it is
+        // delivered even where we end here.
+        tracee.requestStop();
+        tracee.resume(waiting.signal);
+        continue;
+      }
+      const stop = tracee.waitStop(timeoutMs);
       if (stop.kind === "event-stop") {
+        if (stop.signal === signals.SIGTRAP) undoWakeUp(tracee);
         this.#stops.set(tracee.tid, stop.signal);
         return true;
       }
@@ -99,9 +119,8 @@ export class FrozenTree implements Disposable {
         this.#threads.delete(tracee.tid);
         return true;
       }
-      // A signal was on its way: it is delivered (its handler's frame set up) before the thread stops.
       tracee.requestStop();
-      tracee.resume(stop.kind === "signal" ? stop.signal : 0);
+      tracee.resume();
     }
   }
 
@@ -179,6 +198,19 @@ export class FrozenTree implements Disposable {
 
 function isThread(tracee: Tracee): boolean {
   return tracee.pid !== tracee.tid;
+}
+
+/**
+ * Some calls answer EINTR to any wake-up, that of our stop too. They are made again, unless a handler is about to run, of
+ * which the program may learn by the EINTR.
+ */
+function undoWakeUp(tracee: Tracee): void {
+  const registers = tracee.getRegisters();
+  if (classifyInterruption(registers) !== "spurious-eintr") return;
+  const status = parseFields(readProc(tracee.pid, `task/${tracee.tid}/status`));
+  const pending = statusMask(status, "SigPnd") | statusMask(status, "ShdPnd");
+  if ((pending & statusMask(status, "SigCgt") & ~tracee.getSignalMask()) !== 0n) return;
+  tracee.setRegisters(undoInterruption(registers, "resume"));
 }
 
 /** The threads of a process; none for a zombie, nor for one that ended since it was listed. */

@@ -193,11 +193,9 @@ function borrow(task: FrozenTask, index: number): AgentThread {
   const status = parseFields(readProc(task.pid, `task/${tracee.tid}/status`));
   const mask = (name: string): bigint => statusMask(status, name);
   const pending = mask("SigPnd") | mask("ShdPnd");
-  const signalDue = (pending & ~tracee.getSignalMask() & ~mask("SigIgn")) !== 0n;
   return new AgentThread(tracee, {
     stopSignal: chooseStopSignal(mask("SigCgt"), mask("SigIgn"), pending),
     rescue: true,
-    signalDue,
   });
 }
 
