@@ -50,7 +50,11 @@ export function define(command: Command): void {
       const onSignal = (): void => abort.abort();
       for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(name, onSignal);
       const result = await dump(dumpOptions(options, abort.signal));
-      process.stdout.write(options.json === true ? `${JSON.stringify(result)}\n` : text(result));
+      // Node gives signals their default action back when it has nothing more to do: one that comes then would end a dump
+      // that succeeded as if it had failed. exit() leaves the handlers in place until the process is gone.
+      process.stdout.write(options.json === true ? `${JSON.stringify(result)}\n` : text(result), (error) => {
+        if (!error) process.exit();
+      });
     });
 }
 
