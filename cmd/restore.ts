@@ -91,6 +91,7 @@ async function run(options: Options): Promise<void> {
     workingSet: options.workingSet,
     onWarning: (line) => void process.stderr.write(`faultline: warning: ${line}\n`),
     signal: signals.aborted,
+    pagerHere: detached,
     onProgress: options.verbose === undefined ? undefined : sayProgress,
     ...pagerOptions,
   };
@@ -188,6 +189,7 @@ async function serveDetached(options: Options, result: RestoreResult): Promise<v
   const log = options.logFile === undefined ? "/dev/null" : resolve(options.workDir ?? ".", options.logFile);
   checked(native.becomeBackground(log), "open", "the log cannot be written", { file: log });
   sayReady(0);
+  result.serve();
   const report = await result.pages;
   if (report?.state === "failed") process.stderr.write(`faultline: ${report.error}\n`);
   process.exit(report?.state === "failed" ? 1 : 0);

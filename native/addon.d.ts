@@ -267,6 +267,8 @@ export interface Addon {
   /** pread(2) and pwrite(2). */
   readAt(fd: number, offset: number, buffer: ArrayBufferView): number;
   writeAt(fd: number, offset: number, buffer: ArrayBufferView): number;
+  /** pwrite(2) of many (offset, length) pairs from `bytes`, which has them one after the other; the bytes written. */
+  writeRanges(fd: number, ranges: Float64Array, bytes: ArrayBufferView): number;
   pidfdGetfd(pidfd: number, fd: number): number;
   tgkill(pid: number, tid: number, signal: number): number;
   /** kcmp(2): 0 equal, 1 less, 2 greater, 3 different. */

@@ -273,6 +273,29 @@ Napi::Value writeAt(Info info) {
   return number(info.Env(), result(pwrite(i32(info[0]), buffer.data, buffer.length, u64(info[1]))));
 }
 
+// Descriptor, Float64Array of (offset, length) pairs, the bytes of all of them in order: how many were written. Stops at
+// the first byte that cannot be.
+Napi::Value writeRanges(Info info) {
+  const int fd = i32(info[0]);
+  auto ranges = info[1].As<Napi::Float64Array>();
+  Bytes buffer = bytes(info[2]);
+  size_t done = 0;
+  for (size_t i = 0; i + 1 < ranges.ElementLength(); i += 2) {
+    const uint64_t offset = static_cast<uint64_t>(ranges[i]);
+    const size_t length = static_cast<size_t>(ranges[i + 1]);
+    if (length > buffer.length - done) return number(info.Env(), -EOVERFLOW);
+    for (size_t written = 0; written < length;) {
+      const ssize_t got = pwrite(fd, buffer.data + done + written, length - written, offset + written);
+      if (got < 0 && errno == EINTR) continue;
+      if (got < 0) return number(info.Env(), -errno);
+      if (got == 0) return number(info.Env(), done + written);
+      written += got;
+    }
+    done += length;
+  }
+  return number(info.Env(), done);
+}
+
 Napi::Value pidfdGetfd(Info info) {
   return number(info.Env(), result(syscall(SYS_pidfd_getfd, i32(info[0]), i32(info[1]), 0)));
 }
@@ -363,6 +386,7 @@ void registerPtrace(Napi::Env env, Napi::Object exports) {
   add("vmReadRanges", vmReadRanges);
   add("readAt", readAt);
   add("writeAt", writeAt);
+  add("writeRanges", writeRanges);
   add("pidfdGetfd", pidfdGetfd);
   add("tgkill", tgkill);
   add("kcmp", compare);

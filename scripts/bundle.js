@@ -49,7 +49,7 @@ function collect(entry) {
     if (modules.has(file)) continue;
     const source = readFileSync(file, "utf8").replace(/^#!.*/, "");
     const names = {};
-    for (const [, name] of source.matchAll(/\brequire\("([^"]+)"\)/g)) {
+    for (const [, name] of source.matchAll(/\brequire\(["']([^"']+)["']\)/g)) {
       const target = existsInTree(file, name);
       if (target === undefined) continue;
       names[name] = target;

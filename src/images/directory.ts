@@ -55,6 +55,12 @@ export interface Descriptor {
 
 const CLOSE_ON_EXEC = 1;
 
+/** Changes of a file this shortly before it is looked at may be followed by one with the same time stamp, milliseconds. */
+const TIME_STAMP_MS = 50;
+
+/** What a file was when it was read: another content has another of these, unless it came within TIME_STAMP_MS. */
+type FileIdentity = readonly number[];
+
 export class ImageDirectory implements Disposable {
   private readonly images = new Map<string, Image | undefined>();
   private readonly indexes = new Map<string, PageIndex | undefined>();
@@ -64,6 +70,8 @@ export class ImageDirectory implements Disposable {
   private fileTable: FileTable | undefined;
   private entryNames: readonly string[] | undefined;
   private nameSet: ReadonlySet<string> | undefined;
+  private readonly identities = new Map<string, FileIdentity>();
+  private settled = true;
 
   private constructor(
     /** Absolute, without links. */
@@ -78,6 +86,11 @@ export class ImageDirectory implements Disposable {
     return directory;
   }
 
+  /** The absolute path without links. Throws NOT_FOUND, IMAGE_MISSING. */
+  static resolve(path: string): string {
+    return resolveDirectory(path);
+  }
+
   /** inventory.img. */
   get inventory(): InventoryEntry {
     return this.image("INVENTORY", "inventory.img").records[0]!.message;
@@ -86,7 +99,10 @@ export class ImageDirectory implements Disposable {
   /** Names of all entries of the directory, sorted, as they were when first asked. Throws PERMISSION or SYSTEM. */
   names(): readonly string[] {
     try {
-      this.entryNames ??= readdirSync(this.path).sort();
+      if (this.entryNames === undefined) {
+        this.note(this.path);
+        this.entryNames = readdirSync(this.path).sort();
+      }
     } catch (cause) {
       throw fileError(cause, "the image directory cannot be read", this.path);
     }
@@ -218,6 +234,7 @@ export class ImageDirectory implements Disposable {
   optionalImage<K extends ImageKind>(kind: K, name: string): Image<K> | undefined {
     if (!this.images.has(name)) {
       const file = join(this.path, name);
+      if (this.has(name)) this.note(file);
       const image = this.has(name) ? decodeImageOf(kind, readImageFile(file), file) : undefined;
       this.images.set(name, image as unknown as Image | undefined);
     }
@@ -227,6 +244,29 @@ export class ImageDirectory implements Disposable {
   /** The messages of an image that may be missing. */
   messages<K extends ImageKind>(kind: K, name: string): Image<K>["records"][number]["message"][] {
     return (this.optionalImage(kind, name)?.records ?? []).map((record) => record.message);
+  }
+
+  /**
+   * Whether everything that was read of this directory is still what it was: false also where that cannot be told, because
+   * a file changed as it was read, or there is a parent directory.
+   */
+  isUnchanged(): boolean {
+    if (!this.settled || this.has("parent")) return false;
+    for (const [file, identity] of this.identities) {
+      const now = identityOf(file);
+      if (now === undefined || now.some((value, index) => value !== identity[index])) return false;
+    }
+    return true;
+  }
+
+  /** Before a file is read: a change after that shows. */
+  private note(file: string): void {
+    if (this.identities.has(file)) return;
+    const identity = identityOf(file);
+    if (identity === undefined) return;
+    this.identities.set(file, identity);
+    const changedMs = Math.max(identity[3] ?? 0, identity[4] ?? 0);
+    if (changedMs > Date.now() - TIME_STAMP_MS) this.settled = false;
   }
 
   /** Closes all pages files. Blocks of this directory must not be read any more. */
@@ -294,6 +334,7 @@ export class ImageDirectory implements Disposable {
       // In a directory packed for CRIU, the pagemap that says where all pages are is the one that was kept.
       const kept = KEPT_PREFIX + name;
       const file = join(this.path, this.has(kept) ? kept : name);
+      if (this.has(name)) this.note(file);
       const sources = { pages: (pagesId: number) => this.pages(pagesId), parent: () => this.parent?.index(name) };
       const pagemap = this.has(name) ? decodePagemap(readImageFile(file), file) : undefined;
       this.indexes.set(name, pagemap === undefined ? undefined : new PageIndex(pagemap, sources));
@@ -304,13 +345,19 @@ export class ImageDirectory implements Disposable {
   private pages(pagesId: number): PagesFile {
     const known = this.pagesFiles.get(pagesId);
     if (known !== undefined) return known;
-    const packed = `pagez-${pagesId}.img`;
-    const pages = this.has(packed)
-      ? openPackedPages(join(this.path, packed))
-      : openRawPages(join(this.path, `pages-${pagesId}.img`));
+    const packed = this.has(`pagez-${pagesId}.img`);
+    const file = join(this.path, packed ? `pagez-${pagesId}.img` : `pages-${pagesId}.img`);
+    this.note(file);
+    const pages = packed ? openPackedPages(file) : openRawPages(file);
     this.pagesFiles.set(pagesId, pages);
     return pages;
   }
+}
+
+/** Device, inode, size and times of last change: undefined where there is no such file. */
+function identityOf(file: string): FileIdentity | undefined {
+  const found = statSync(file, { throwIfNoEntry: false });
+  return found === undefined ? undefined : [found.dev, found.ino, found.size, found.mtimeMs, found.ctimeMs];
 }
 
 function resolveDirectory(path: string): string {

@@ -1,6 +1,7 @@
 // The image directories that a pager has open: shared by its sessions, read ahead of the first task, closed with the last.
 import { FaultlineError } from "../errors";
 import { ImageDirectory } from "../images/directory";
+import { PageFlag } from "../images/pagemap";
 import { criuLayout } from "./criuLayout";
 import { openSource } from "./imageSource";
 
@@ -35,6 +36,27 @@ export class OpenImages {
   openSession(sessionId: number, path: string): void {
     this.acquire(path);
     this.bySession.set(sessionId, path);
+  }
+
+  /**
+   * Opens what the tasks of a session will need, while nobody waits for it. What is wrong with it is told where it is
+   * asked for: the restore may not need it.
+   */
+  openAhead(sessionId: number): void {
+    const { directory } = this.open(sessionId);
+    try {
+      for (const task of directory.tasks) {
+        const index = task.dead ? undefined : directory.pageIndex(task.pid);
+        for (let run = 0; index !== undefined && run < index.runCount; run++) {
+          const { firstPage, flags } = index.run(run);
+          if ((flags & PageFlag.Present) === 0) continue;
+          index.lookup(firstPage); // opens the page file
+          break;
+        }
+      }
+    } catch (error) {
+      if (!(error instanceof FaultlineError)) throw error;
+    }
   }
 
   closeSession(sessionId: number): void {

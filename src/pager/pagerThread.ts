@@ -1,40 +1,11 @@
-// The pager in a worker thread of its own, seen from the thread that started it. Only passes messages: the pager is
-// pager.ts, the loop of the thread is worker.ts.
+// A pager, seen from the thread that uses it: in a worker thread of its own (start), or in this one, where it serves only
+// while serve() runs (here). Only passes commands: the pager is pager.ts, the loop of the thread is worker.ts.
 import { join } from "node:path";
-import { setFlagsFromString } from "node:v8";
-import { Worker } from "node:worker_threads";
 import { FaultlineError } from "../errors";
 import { native } from "../native";
+import type { Command, ErrorData, Reply } from "./commands";
 import type { ContextRequest, PagerOptions, PagerReport, SessionReport, SessionRequest } from "./requests";
 import { defaultPagerOptions } from "./requests";
-
-/** To the worker. `id` is answered by a Reply of the same id. */
-export type Command =
-  | { readonly id: number; readonly kind: "prepare"; readonly imagesDir: string }
-  | { readonly id: number; readonly kind: "openSession"; readonly request: SessionRequest }
-  | { readonly id: number; readonly kind: "addContext"; readonly request: ContextRequest }
-  | { readonly id: number; readonly kind: "awaitWorkingSets"; readonly sessionId: number }
-  | { readonly id: number; readonly kind: "startDrain"; readonly sessionId: number }
-  | { readonly id: number; readonly kind: "closeSession"; readonly sessionId: number; readonly error?: string }
-  | { readonly id: number; readonly kind: "report" }
-  | { readonly id: number; readonly kind: "stop" };
-
-export interface ErrorData {
-  readonly code: string;
-  readonly message: string;
-  readonly details: Record<string, unknown>;
-}
-
-/** From the worker. */
-export type Reply =
-  | { readonly kind: "ready"; readonly control: number }
-  | { readonly kind: "answer"; readonly id: number; readonly report?: PagerReport | undefined }
-  | { readonly kind: "failed"; readonly id: number; readonly error: ErrorData }
-  | { readonly kind: "sessionDone"; readonly report: SessionReport }
-  /** The pages that a task touched, in order of first touch. */
-  | { readonly kind: "recorded"; readonly imagesDir: string; readonly imagePid: number; readonly pages: Float64Array }
-  /** Something that is not as it should be and does no harm, in one line. */
-  | { readonly kind: "warning"; readonly line: string };
 
 interface SessionListener {
   resolve(report: SessionReport): void;
@@ -52,27 +23,57 @@ function pagerEntry(): string {
   return typeof bundled === "string" ? bundled : join(__dirname, "worker.js");
 }
 
+/** Where the pager runs. */
+interface Seat {
+  deliver(command: Command): void;
+  /** After the answer to the command `stop`. */
+  end(): Promise<void>;
+  /** Answers faults until nothing is missing; only where the pager is in this thread. */
+  serve?(): void;
+}
+
 export class PagerThread {
-  private control = -1;
   private nextId = 1;
   private ended = false;
   private readonly waiting = new Map<number, Waiting>();
   private readonly finished = new Map<number, SessionReport>();
   private readonly listeners = new Map<number, SessionListener>();
-  private readonly gone: Promise<void>;
+  private seat: Seat | undefined;
 
-  private constructor(
-    private readonly worker: Worker,
-    private readonly warn: (line: string) => void,
-  ) {
-    this.gone = new Promise((done) => {
-      worker.once("exit", () => {
-        this.ended = true;
-        this.failAll(new FaultlineError("PEER", "the pager thread has ended"));
-        done();
-      });
-    });
-    worker.on("message", (reply: Reply) => this.receive(reply));
+  private constructor(private readonly warn: (line: string) => void) {}
+
+  /** A pager in this thread. Its tasks wait at their first missing page until serve() is called. */
+  static here(options: Partial<PagerOptions> = {}, warn: (line: string) => void = () => undefined): PagerThread {
+    const { PagerService, raisePriority } = require("./service") as typeof import("./service");
+    const thread = new PagerThread(warn);
+    const service = new PagerService({ ...defaultPagerOptions, ...options }, (reply) => thread.receive(reply));
+    thread.seat = {
+      deliver(command) {
+        service.execute(command);
+        // Nobody else would do the work that the answer waits for.
+        while (thread.waiting.has(command.id)) service.step();
+      },
+      async end() {
+        thread.ended = true;
+        service.close();
+      },
+      serve() {
+        raisePriority();
+        try {
+          while (service.busy) service.step();
+        } catch (error) {
+          // A bug must not become zeros in the restored tasks.
+          service.abandon();
+          throw error;
+        }
+      },
+    };
+    return thread;
+  }
+
+  /** Answers faults until nothing is missing in any task, and does nothing else meanwhile; see here(). */
+  serve(): void {
+    this.seat?.serve?.();
   }
 
   /** Starts the thread; resolves when it waits for work. `warn` is told what does no harm: a hint that is damaged. */
@@ -80,20 +81,46 @@ export class PagerThread {
     options: Partial<PagerOptions> = {},
     warn: (line: string) => void = () => undefined,
   ): Promise<PagerThread> {
+    const { setFlagsFromString } = require("node:v8") as typeof import("node:v8");
+    const { Worker } = require("node:worker_threads") as typeof import("node:worker_threads");
     // V8 begins with a nursery of 1 MiB, whose collections would come every few hundred faults and take a millisecond.
     setFlagsFromString("--min-semi-space-size=8");
     // A thread that is ended while V8 compiles for it in the background aborts the process (Node 20: the isolate is taken
     // off the platform before its compile jobs are waited for), so this one compiles by itself.
     setFlagsFromString("--no-concurrent-recompilation");
     const worker = new Worker(pagerEntry(), { workerData: { ...defaultPagerOptions, ...options } });
+    const thread = new PagerThread(warn);
+    const gone = new Promise<void>((done) => {
+      worker.once("exit", () => {
+        thread.ended = true;
+        thread.failAll(new FaultlineError("PEER", "the pager thread has ended"));
+        done();
+      });
+    });
     return new Promise((resolve, reject) => {
-      const thread = new PagerThread(worker, warn);
-      worker.once("message", () => setFlagsFromString("--concurrent-recompilation"));
+      worker.on("message", (reply: Reply) => {
+        if (reply.kind !== "ready") {
+          thread.receive(reply);
+          return;
+        }
+        setFlagsFromString("--concurrent-recompilation");
+        thread.seat = {
+          deliver(command) {
+            worker.postMessage(command);
+            native.eventfdSignal(reply.control);
+          },
+          async end() {
+            await worker.terminate();
+            await gone;
+          },
+        };
+        resolve(thread);
+      });
       worker.once("error", (error: Error) => {
         thread.failAll(error);
         reject(error);
       });
-      thread.waiting.set(0, { resolve: () => resolve(thread), reject });
+      worker.once("exit", () => reject(new FaultlineError("PEER", "the pager thread has ended")));
     });
   }
 
@@ -147,8 +174,7 @@ export class PagerThread {
   /** Applies the error policy to whatever is still missing, ends the thread, and gives the last report. */
   async stop(): Promise<PagerReport> {
     const report = await this.ask({ id: this.nextId++, kind: "stop" });
-    await this.worker.terminate();
-    await this.gone;
+    await this.seat?.end();
     if (report === undefined) throw new Error("the pager answered without a report");
     return report;
   }
@@ -157,8 +183,7 @@ export class PagerThread {
     if (this.ended) return Promise.reject(new FaultlineError("PEER", "the pager thread has ended"));
     return new Promise((resolve, reject) => {
       this.waiting.set(command.id, { resolve, reject });
-      this.worker.postMessage(command);
-      native.eventfdSignal(this.control);
+      this.seat?.deliver(command);
     });
   }
 
@@ -177,10 +202,9 @@ export class PagerThread {
       this.save(reply.imagesDir, reply.imagePid, reply.pages);
       return;
     }
-    const id = reply.kind === "ready" ? 0 : reply.id;
-    const waiting = this.waiting.get(id);
-    this.waiting.delete(id);
-    if (reply.kind === "ready") this.control = reply.control;
+    if (reply.kind === "ready") return;
+    const waiting = this.waiting.get(reply.id);
+    this.waiting.delete(reply.id);
     if (reply.kind === "failed") waiting?.reject(revive(reply.error));
     else waiting?.resolve(reply.kind === "answer" ? reply.report : undefined);
   }

@@ -55,6 +55,8 @@ export class Batch {
   readonly #data: { readonly offset: number; readonly bytes: Uint8Array }[] = [];
   readonly #fixups: Fixup[] = [];
   #dataBytes = 0;
+  /** What encode() made last, and for which address: a batch that is run again and again is encoded once. */
+  #encoded: { readonly address: number; readonly image: Uint8Array } | undefined;
 
   /** Adds a system call. Arguments beyond those given are 0; negative numbers are sign-extended. */
   call(number: number, args: readonly Argument[] = [], options: CallOptions = {}): Call {
@@ -67,13 +69,37 @@ export class Batch {
       tolerate: options.tolerate ?? false,
     };
     this.#calls.push(call);
+    this.#encoded = undefined;
     return call;
+  }
+
+  /** Adds all calls of another batch, with their data. Handles that `other` gave out are not good for this one. */
+  append(other: Batch): void {
+    const shift = this.#dataBytes;
+    const moved = (slot: Slot): Slot => new Slot(slot.offset + shift, slot.length);
+    for (const call of other.#calls) {
+      const args = call.args.map((argument) => (argument instanceof Slot ? moved(argument) : argument));
+      this.#calls.push({ ...call, index: this.#calls.length, args });
+    }
+    for (const { offset, bytes } of other.#data) this.#data.push({ offset: offset + shift, bytes });
+    for (const { offset, target } of other.#fixups) {
+      this.#fixups.push({ offset: offset + shift, target: moved(target) });
+    }
+    this.#dataBytes += other.#dataBytes;
+    this.#encoded = undefined;
+  }
+
+  copy(): Batch {
+    const batch = new Batch();
+    batch.append(this);
+    return batch;
   }
 
   /** Room for `length` bytes that a call writes; zero at first. Aligned to 16 bytes. */
   reserve(length: number): Slot {
     const slot = new Slot(this.#dataBytes, length);
     this.#dataBytes += Math.ceil(length / 16) * 16;
+    this.#encoded = undefined;
     return slot;
   }
 
@@ -92,6 +118,7 @@ export class Batch {
   /** Writes the address of `target` at `bytes` into `slot`: a pointer inside a structure. */
   point(slot: Slot, bytes: number, target: Slot): void {
     this.#fixups.push({ offset: slot.offset + bytes, target });
+    this.#encoded = undefined;
   }
 
   get callCount(): number {
@@ -103,8 +130,13 @@ export class Batch {
     return this.#calls.length * recordBytes + this.#dataBytes;
   }
 
-  /** The batch as it lies at `address` in the target: the records, then the data. */
+  /** The batch as it lies at `address` in the target: the records, then the data. Not to be written to. */
   encode(address: number): Uint8Array {
+    if (this.#encoded?.address !== address) this.#encoded = { address, image: this.#encode(address) };
+    return this.#encoded.image;
+  }
+
+  #encode(address: number): Uint8Array {
     const image = new Uint8Array(this.byteLength);
     const view = new DataView(image.buffer);
     const dataStart = this.#calls.length * recordBytes;
@@ -114,8 +146,13 @@ export class Batch {
       view.setUint32(record, call.number, true);
       view.setUint32(record + 4, call.tolerate ? tolerateFlag : 0, true);
       call.args.forEach((argument, index) => {
-        const value = argument instanceof Slot ? addressOf(argument) : BigInt.asUintN(64, BigInt(argument));
-        view.setBigUint64(record + 8 + index * 8, value, true);
+        const at = record + 8 + index * 8;
+        // Most are small: a bigint for each would be most of the work. The upper half is zero already.
+        if (typeof argument === "number" && argument >>> 0 === argument) view.setUint32(at, argument, true);
+        else {
+          const value = argument instanceof Slot ? addressOf(argument) : BigInt.asUintN(64, BigInt(argument));
+          view.setBigUint64(at, value, true);
+        }
       });
     }
     for (const { offset, bytes } of this.#data) image.set(bytes, dataStart + offset);

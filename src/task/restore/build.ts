@@ -9,11 +9,11 @@ import type { Fill } from "./filePlan";
 import { segmentKey, sharedKey } from "./files/context";
 import type { ForeignFile } from "./files/tty";
 import { writeGhost, writeObject } from "./pages";
-import type { RestorePlan } from "./plan";
 import { finishTask, isStopped, letGo, letStop } from "./resume";
 import { Script } from "./script";
 import { SegmentMaker } from "./segments";
 import { buildProcess, buildSpace, buildThreads, type LazyTask, type TaskPages } from "./taskBuild";
+import type { Composition } from "./taskPlan";
 import { TreeBuild } from "./treeBuild";
 
 const openFilesLimit = 7;
@@ -29,11 +29,11 @@ export class Build {
   handedOver = false;
   readonly #segments: SegmentMaker;
 
-  constructor(plan: RestorePlan, images: ImageDirectory, eager: boolean) {
-    this.tree = new TreeBuild(plan);
-    this.#segments = new SegmentMaker(plan.segments);
+  constructor(composition: Composition, images: ImageDirectory) {
+    this.tree = new TreeBuild(composition);
+    this.#segments = new SegmentMaker(composition.plan.segments);
     this.images = images;
-    this.eager = eager;
+    this.eager = composition.eager;
   }
 
   /** Pages that the image has for the lazy ranges: what the pager will install. */
@@ -43,21 +43,23 @@ export class Build {
 
   /** Processes, open files and address spaces. Faults can come from now on: the pager may begin to serve. */
   begin(): void {
-    const { plan } = this.tree;
+    const { plan, composition } = this.tree;
     const root = this.tree.createRoot();
     this.#raiseFileLimit(root.pid);
-    root.run(plan.files.objects);
-    this.#segments.make(root, plan.files.masters);
-    this.#fill();
-    for (const file of plan.files.foreign) this.#hand(file);
-    root.run(plan.files.make);
+    if (!composition.joined) {
+      root.run(plan.files.objects);
+      this.#segments.make(root, plan.files.masters);
+      this.#fill();
+      for (const file of plan.files.foreign) this.#hand(file);
+      root.run(plan.files.make);
+    }
     this.tree.createChildren();
     for (const task of plan.tree.tasks) {
       if (task.dead || task.mm === undefined) continue;
-      const lazy = buildSpace(this.tree, task, this.images, this.eager, this.pages);
+      const lazy = buildSpace(this.tree, task, this.images, this.pages);
       if (lazy !== undefined) this.lazyTasks.push(lazy);
     }
-    root.run(plan.files.late);
+    if (!composition.joined) root.run(plan.files.late);
     this.#segments.finish();
   }
 

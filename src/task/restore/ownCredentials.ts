@@ -1,15 +1,44 @@
 // Our own credentials, from /proc: what every stub begins with, and what restored threads' are compared to.
-import { readFileSync } from "node:fs";
+import { closeSync, openSync, readFileSync, readSync } from "node:fs";
 import { getPriority } from "node:os";
 import type { CredsEntry } from "../../images/messages";
 import type { OwnCredentials } from "./credentialPlan";
 
 const prctlSecurebitsUnknown = 0;
 
-/** Read anew for each restore: a resident process may have changed. proc(5). */
+let last: { readonly text: string; readonly nice: number; readonly own: OwnCredentials } | undefined;
+let lastCapability: number | undefined;
+const buffer = Buffer.alloc(64 * 1024);
+
+/** Read anew for each restore, as a resident process may have changed; the same value while it has not. proc(5). */
 export function readOwnCredentials(): OwnCredentials {
+  const nice = getPriority();
+  const text = credentialLines(readStatus());
+  if (last === undefined || last.text !== text || last.nice !== nice) last = { text, nice, own: parse(text, nice) };
+  return last.own;
+}
+
+/** In one read, unless it is too long for that (a task in very many groups). */
+function readStatus(): string {
+  const file = "/proc/thread-self/status";
+  const fd = openSync(file, "r");
+  try {
+    const length = readSync(fd, buffer, 0, buffer.length, 0);
+    return length < buffer.length ? buffer.toString("latin1", 0, length) : readFileSync(file, "latin1");
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** Other lines count context switches and the like. */
+function credentialLines(status: string): string {
+  const ids = status.slice(status.indexOf("\nUid:"), status.indexOf("\n", status.indexOf("\nGroups:") + 1));
+  return ids + status.slice(status.indexOf("\nCapInh:"), status.indexOf("\n", status.indexOf("\nCapAmb:") + 1));
+}
+
+function parse(text: string, nice: number): OwnCredentials {
   const fields = new Map<string, string>();
-  for (const line of readFileSync("/proc/thread-self/status", "latin1").split("\n")) {
+  for (const line of text.split("\n")) {
     const at = line.indexOf(":");
     if (at > 0) fields.set(line.slice(0, at), line.slice(at + 1).trim());
   }
@@ -37,6 +66,6 @@ export function readOwnCredentials(): OwnCredentials {
     secbits: prctlSecurebitsUnknown,
     groups: numbers("Groups"),
   };
-  const lastCapability = Number(readFileSync("/proc/sys/kernel/cap_last_cap", "latin1"));
-  return { creds, lastCapability, nice: getPriority() };
+  lastCapability ??= Number(readFileSync("/proc/sys/kernel/cap_last_cap", "latin1"));
+  return { creds, lastCapability, nice };
 }

@@ -16,27 +16,69 @@ import type { GhostFile } from "./treeImage";
 /** Pages read and written at a time. */
 const piecePages = 256;
 
-/** Writes the pages of the index that lie in the mappings into the task's memory. Returns how many. */
-export function writePages(pid: number, index: PageIndex, mappings: readonly Mapping[]): number {
-  let written = 0;
-  let memory = -1;
-  const buffer = Buffer.allocUnsafe(piecePages * pageSize);
+/** Up to so many eager pages of a task are read at once and can be kept; of more, a piece at a time is in memory. */
+const keptPagesMax = 1024;
+
+/** What a task's memory holds from the start. */
+export interface EagerPages {
+  readonly pageCount: number;
+  /** (first page, pages) of each run. */
+  readonly runs: Float64Array;
+  /** The bytes of all runs, one after the other; undefined where they are read when they are written. */
+  readonly bytes: Buffer | undefined;
+}
+
+/** The pages of the index that lie in the mappings. */
+export function collectEagerPages(index: PageIndex, mappings: readonly Mapping[]): EagerPages {
+  const runs: number[] = [];
+  let pageCount = 0;
+  for (const mapping of mappings) {
+    for (const [first, end] of runsWithin(index, mapping.start / pageSize, mapping.end / pageSize)) {
+      runs.push(first, end - first);
+      pageCount += end - first;
+    }
+  }
+  const bytes = pageCount > keptPagesMax ? undefined : Buffer.allocUnsafeSlow(pageCount * pageSize);
+  if (bytes !== undefined) {
+    let at = 0;
+    for (let run = 0; run < runs.length; run += 2) {
+      const [first, count] = [runs[run] as number, runs[run + 1] as number];
+      index.readPages(first, count, bytes.subarray(at, at + count * pageSize));
+      at += count * pageSize;
+    }
+  }
+  return { pageCount, runs: new Float64Array(runs), bytes };
+}
+
+/** Writes them into the task's memory. Returns how many. */
+export function writePages(pid: number, index: () => PageIndex, { pageCount, runs, bytes }: EagerPages): number {
+  if (pageCount === 0) return 0;
+  const memory = openSync(`/proc/${pid}/mem`, "r+");
   try {
-    for (const mapping of mappings) {
-      for (const [first, end] of runsWithin(index, mapping.start / pageSize, mapping.end / pageSize)) {
-        if (memory < 0) memory = openSync(`/proc/${pid}/mem`, "r+");
-        for (let page = first; page < end; page += piecePages) {
+    if (bytes !== undefined) writeRuns(memory, runs, bytes, pid);
+    else {
+      const buffer = Buffer.allocUnsafe(piecePages * pageSize);
+      for (let run = 0; run < runs.length; run += 2) {
+        const end = (runs[run] as number) + (runs[run + 1] as number);
+        for (let page = runs[run] as number; page < end; page += piecePages) {
           const count = Math.min(piecePages, end - page);
-          index.readPages(page, count, buffer);
+          index().readPages(page, count, buffer);
           writeAll(memory, page * pageSize, buffer.subarray(0, count * pageSize), pid);
-          written += count;
         }
       }
     }
   } finally {
-    if (memory >= 0) closeSync(memory);
+    closeSync(memory);
   }
-  return written;
+  return pageCount;
+}
+
+function writeRuns(memory: number, runs: Float64Array, bytes: Buffer, pid: number): void {
+  const ranges = runs.map((value) => value * pageSize);
+  const done = checked(native.writeRanges(memory, ranges, bytes), "pwrite", "the task's memory cannot be written", {
+    pid,
+  });
+  if (done !== bytes.length) throw new FaultlineError("SYSTEM", "the task's memory cannot be written", { pid });
 }
 
 /** Writes all pages of a shared object through its descriptor. */

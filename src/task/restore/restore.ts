@@ -1,16 +1,16 @@
 // restore(): an image directory becomes running processes again. This file is the order of things and the promises to
 // the caller; how tasks are made is build.ts, how pages come later is the pager's.
 import { checked, FaultlineError } from "../../errors";
-import { ImageDirectory } from "../../images/directory";
 import { native } from "../../native";
 import { PagerThread } from "../../pager/pagerThread";
-import type { PagerOptions, SessionReport } from "../../pager/requests";
+import type { PagerOptions, SessionReport, SessionRequest } from "../../pager/requests";
 import { Watchdog } from "../../pager/watchdog";
 import { Build } from "./build";
 import { checkFiles } from "./fileCheck";
 import { awaitFreePids } from "./freePids";
-import { loadTree } from "./loadTree";
-import { type PlanOptions, planRestore, type RestorePlan } from "./plan";
+import { readOwnCredentials } from "./ownCredentials";
+import type { PlanOptions } from "./plan";
+import { PlanCache, type Prepared } from "./planCache";
 import { warmUpRestore } from "./warmUp";
 
 export interface RestoreOptions {
@@ -33,6 +33,12 @@ export interface RestoreOptions {
   readonly signal?: AbortSignal | undefined;
   /** Told of what does no harm, in one line: a working set that is damaged. A Restorer has its own. */
   readonly onWarning?: ((line: string) => void) | undefined;
+  /**
+   * The pager has no thread of its own but this one, and serves while the result's serve() runs, which is to be called at
+   * once: for a process that is there for nothing else, as starting a thread takes longer than a restore. A Restorer has
+   * its own.
+   */
+  readonly pagerHere?: boolean | undefined;
 }
 
 export type RestoreProgress =
@@ -66,6 +72,8 @@ export interface RestoreResult {
   waitExit(): Promise<ExitStatus>;
   /** Resolves when every page is in, or the error policy was applied; undefined for an eager restore. */
   readonly pages: Promise<SessionReport | undefined>;
+  /** With `pagerHere`: brings every page, and returns when all are in. Otherwise there is nothing to do. */
+  readonly serve: () => void;
 }
 
 const progressIntervalMs = 200;
@@ -74,14 +82,19 @@ const progressIntervalMs = 200;
 export class Restorer {
   readonly #options: Partial<PagerOptions>;
   readonly #warn: ((line: string) => void) | undefined;
+  readonly #pagerHere: boolean;
   #watchdog: Watchdog | undefined;
   #pager: Promise<PagerThread> | undefined;
+  /** The pager once it has started. */
+  #running: PagerThread | undefined;
   #nextSession = 1;
+  readonly #plans = new PlanCache();
 
   /** `warn` is told what does no harm, in one line: a working set that is damaged. */
-  constructor(options: Partial<PagerOptions> = {}, warn?: (line: string) => void) {
+  constructor(options: Partial<PagerOptions> = {}, warn?: (line: string) => void, pagerHere = false) {
     this.#options = options;
     this.#warn = warn;
+    this.#pagerHere = pagerHere;
   }
 
   /**
@@ -98,9 +111,17 @@ export class Restorer {
   #startPager(): Promise<PagerThread> {
     if (this.#pager === undefined) {
       this.#watchdog = Watchdog.start(this.#options.onError ?? "kill");
-      this.#pager = PagerThread.start({ ...this.#options, watchdogSocket: this.#watchdog.socket }, this.#warn);
+      const options = { ...this.#options, watchdogSocket: this.#watchdog.socket };
+      this.#pager = this.#pagerHere
+        ? Promise.resolve(PagerThread.here(options, this.#warn))
+        : PagerThread.start(options, this.#warn);
       // Whoever asks for it first gets the error.
-      this.#pager.catch(() => undefined);
+      this.#pager.then(
+        (pager) => {
+          this.#running = pager;
+        },
+        () => undefined,
+      );
     }
     return this.#pager;
   }
@@ -108,15 +129,22 @@ export class Restorer {
   async restore(options: RestoreOptions): Promise<RestoreResult> {
     const startMs = performance.now();
     const starting = options.eager === true ? undefined : this.#startPager();
-    const prepared = await prepare(options);
+    const sessionId = this.#nextSession++;
+    // A pager that is there already opens the directory while we plan.
+    const early = starting === undefined ? undefined : this.#running;
+    const session = early?.openSession(sessionRequest(sessionId, options));
+    session?.catch(() => undefined);
+    let prepared: Prepared | undefined;
     let pager: PagerThread | undefined;
     try {
+      prepared = await prepare(this.#plans, options);
       pager = await starting;
     } catch (error) {
-      prepared.images.close();
+      prepared?.images.close();
+      await early?.closeSession(sessionId, "the restore failed").catch(() => undefined);
       throw error;
     }
-    return this.#finish(prepared, options, startMs, pager);
+    return this.#finish(prepared, options, startMs, { sessionId, pager, session });
   }
 
   /** The pager thread, for its report; undefined where no lazy restore has been asked for yet. */
@@ -131,26 +159,32 @@ export class Restorer {
     } finally {
       this.#watchdog?.close();
       this.#pager = undefined;
+      this.#running = undefined;
       this.#watchdog = undefined;
+      this.#plans.clear();
     }
   }
 
   async #finish(
-    { plan, images }: Prepared,
+    { plan, images, composition }: Prepared,
     options: RestoreOptions,
     startMs: number,
-    pager: PagerThread | undefined,
+    { sessionId, pager, session }: Serving,
   ): Promise<RestoreResult> {
     const planMs = performance.now();
-    const sessionId = this.#nextSession++;
-    const build = new Build(plan, images, pager === undefined);
+    const build = new Build(composition, images);
     let rootPidfd: number;
     let serving: Promise<unknown> = Promise.resolve();
     try {
       throwIfAborted(options.signal);
       build.begin();
       if (pager !== undefined) {
-        serving = this.#serve(pager, build, sessionId, options);
+        serving = this.#serve(
+          pager,
+          build,
+          session ?? pager.openSession(sessionRequest(sessionId, options)),
+          sessionId,
+        );
         serving.catch(() => undefined);
       }
       build.complete();
@@ -182,16 +216,16 @@ export class Restorer {
       ...counts(build),
       times: { planMs: planMs - startMs, buildMs: runMs - planMs, totalMs: runMs - startMs },
       waitExit: () => keepAlive(exit),
+      serve: () => pager?.serve(),
       pages: pager === undefined ? Promise.resolve(undefined) : this.#drain(pager, sessionId, options),
     };
   }
 
   /** The watchdog first, then the pager: from the first answered fault on, somebody else holds the context too. */
-  async #serve(pager: PagerThread, build: Build, sessionId: number, options: RestoreOptions): Promise<void> {
-    const { imagesDir, record, workingSet } = options;
+  async #serve(pager: PagerThread, build: Build, session: Promise<void>, sessionId: number): Promise<void> {
     const link = this.#watchdog?.link();
     build.handedOver = true;
-    const asked = [pager.openSession({ sessionId, imagesDir, record, workingSet })];
+    const asked = [session];
     for (const { task, uffd, layout } of build.lazyTasks) {
       link?.add(uffd.id, uffd.id, task.pid);
       const pidfd = checked(native.pidfdOpen(task.pid), "pidfd_open", "the task is gone", { pid: task.pid });
@@ -216,25 +250,33 @@ export class Restorer {
   }
 }
 
-interface Prepared {
-  readonly plan: RestorePlan;
-  readonly images: ImageDirectory;
+/** The pager's side of a restore; no pager where it is eager. */
+interface Serving {
+  readonly sessionId: number;
+  readonly pager: PagerThread | undefined;
+  /** Where it was asked for ahead of the plan. */
+  readonly session: Promise<void> | undefined;
 }
 
-async function prepare(options: RestoreOptions): Promise<Prepared> {
+function sessionRequest(sessionId: number, { imagesDir, record, workingSet }: RestoreOptions): SessionRequest {
+  return { sessionId, imagesDir, record, workingSet };
+}
+
+/** The plan, and what must be so of the machine for it. */
+async function prepare(plans: PlanCache, options: RestoreOptions): Promise<Prepared> {
   throwIfAborted(options.signal);
-  const images = ImageDirectory.open(options.imagesDir);
+  const eager = options.eager === true;
+  const prepared = plans.prepare(options.imagesDir, { ...options, eager }, readOwnCredentials());
   try {
-    const tree = loadTree(images);
-    const plan = planRestore(tree, options);
+    const { tree } = prepared.plan;
     checkFiles(tree, options.force === true);
     const tids = tree.tasks.flatMap((task) => [task.pid, ...task.threads.map((thread) => thread.tid)]);
     await awaitFreePids(tids, () => throwIfAborted(options.signal));
     const threads = tree.tasks.reduce((sum, task) => sum + task.threads.length, 0);
     options.onProgress?.({ phase: "planned", tasks: tree.tasks.length, threads });
-    return { plan, images };
+    return prepared;
   } catch (error) {
-    images.close();
+    prepared.images.close();
     throw error;
   }
 }
@@ -291,7 +333,7 @@ function reportPages(
  * the tree runs. Throws FaultlineErrors; after one, no process of the tree is left.
  */
 export async function restore(options: RestoreOptions & Partial<PagerOptions>): Promise<RestoreResult> {
-  const restorer = new Restorer(pagerOptions(options), options.onWarning);
+  const restorer = new Restorer(pagerOptions(options), options.onWarning, options.pagerHere === true);
   try {
     const result = await restorer.restore(options);
     const pages = result.pages.finally(() => restorer.close());

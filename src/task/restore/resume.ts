@@ -4,13 +4,11 @@ import { checked, FaultlineError } from "../../errors";
 import { native } from "../../native";
 import { signals } from "../constants";
 import type { Tracee } from "../tracee";
-import { composeXstate, xstateLayout } from "../xstate";
 import { common, limitsOf } from "./processPlan";
 import { Script } from "./script";
-import { dropChildSignal } from "./taskBuild";
-import { threadRegisters, threadSignalMask } from "./threadPlan";
+import { dropChildSignal, type ThreadState } from "./taskPlan";
 import { type TreeBuild, waitForState } from "./treeBuild";
-import { childrenOf, type TaskImage, type ThreadImage, taskState } from "./treeImage";
+import { childrenOf, type TaskImage, taskState } from "./treeImage";
 
 const eperm = 1;
 
@@ -39,14 +37,14 @@ function limitIs(pid: number, resource: number, soft: bigint, hard: bigint): boo
   return value(softText) === soft && value(hardText) === hard;
 }
 
+/** The length of the XSAVE area: the same for every thread of a machine. */
+let xstateBytes: number | undefined;
+
 /** Sets what only the tracer can set of a thread: extended state, mask, general registers. */
-export function setThread(tracee: Tracee, thread: ThreadImage): void {
-  const info = thread.core.thread_info;
-  if (info === undefined) throw new RangeError("a live thread has registers");
-  const length = tracee.getXstate().length;
-  tracee.setXstate(composeXstate(info.fpregs, xstateLayout(), length));
-  tracee.setSignalMask(threadSignalMask(thread));
-  tracee.setRegisters(threadRegisters(info.gpregs));
+function setThread(tracee: Tracee, { xstate, signalMask, registers }: ThreadState): void {
+  tracee.setXstate(xstate);
+  tracee.setSignalMask(signalMask);
+  tracee.setRegisters(registers);
 }
 
 /** Removes the agent from the task and sets all its threads; after this nothing may be run in it. */
@@ -61,10 +59,11 @@ export function finishTask(build: TreeBuild, task: TaskImage): void {
   // Those that share the memory go before its owner (children first), so that the agent is there as long as one needs it.
   if (!task.sharing.memory) host.unmapAgent();
   const tracees = [host.tracee, ...(build.threads.get(task.pid) ?? [])];
-  task.threads.forEach((thread, index) => {
+  xstateBytes ??= host.tracee.getXstate().length;
+  build.composition.states(task, xstateBytes).forEach((state, index) => {
     const tracee = tracees[index];
-    if (tracee === undefined) throw new FaultlineError("NOT_FOUND", "a thread is gone", { pid: thread.tid });
-    setThread(tracee, thread);
+    if (tracee === undefined) throw new FaultlineError("NOT_FOUND", "a thread is gone", { pid: task.pid });
+    setThread(tracee, state);
   });
 }
 

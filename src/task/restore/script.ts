@@ -25,6 +25,15 @@ export class Script {
     return fresh;
   }
 
+  /** Adds all calls of another script after those that are there, in as few batches as they fit. */
+  append(other: Script): void {
+    for (const batch of other.batches) {
+      const last = this.#batches.at(-1);
+      if (last !== undefined && last.byteLength + batch.byteLength <= this.#bytesMax) last.append(batch);
+      else this.#batches.push(batch.copy());
+    }
+  }
+
   get batches(): readonly Batch[] {
     return this.#batches.filter((batch) => batch.callCount > 0);
   }

@@ -8,22 +8,23 @@ import { prctlOperation, signals, syscalls } from "../constants";
 import { stopTimeoutMs, type Tracee } from "../tracee";
 import { AgentHost, spawnHost } from "./agentHost";
 import { cloneFlag, cloneProcess } from "./clone";
-import { readOwnCredentials } from "./ownCredentials";
 import type { RestorePlan } from "./plan";
 import { common } from "./processPlan";
 import { Script } from "./script";
+import type { Composition } from "./taskPlan";
 import { childrenOf, rootTask, type TaskImage } from "./treeImage";
 
 export class TreeBuild {
   readonly plan: RestorePlan;
-  readonly credentials = readOwnCredentials();
+  readonly composition: Composition;
   readonly hosts = new Map<number, AgentHost>();
   /** Every thread beside the leaders, by pid. */
   readonly threads = new Map<number, Tracee[]>();
   readonly #pidfds = new Map<number, number>();
 
-  constructor(plan: RestorePlan) {
-    this.plan = plan;
+  constructor(composition: Composition) {
+    this.plan = composition.plan;
+    this.composition = composition;
   }
 
   get rootPid(): number {
