@@ -305,8 +305,11 @@ export interface Addon {
   setSocketOption(fd: number, level: number, name: number, buffer: NodeJS.TypedArray): number;
   /** getsockname(2), or getpeername(2) where `peer` is 1; returns the address's length. */
   socketName(fd: number, peer: number, buffer: NodeJS.TypedArray): number;
-  /** The unread bytes of a pipe, which stay in it. */
-  pipePeek(fd: number, buffer: Uint8Array): number;
+  /**
+   * The unread bytes of a pipe, which stay in it. `reads` gets the number of reads that it took and the length of each: in
+   * packet mode (O_DIRECT of pipe(2)) these are the packets.
+   */
+  pipePeek(fd: number, buffer: Uint8Array, reads: Int32Array): number;
   /** One packet at the peek offset; facts = [descriptors, name length, flags]. Returns its full length. */
   packetPeek(fd: number, buffer: Uint8Array, fds: Int32Array, facts: Int32Array, name: Uint8Array): number;
   /** recv(2) with MSG_PEEK, without waiting: the bytes got. */

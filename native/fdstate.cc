@@ -65,10 +65,15 @@ Napi::Value socketName(Info info) {
   return number(info.Env(), done < 0 ? -errno : static_cast<int64_t>(length));
 }
 
-// The unread bytes of a pipe, left in it: tee(2) into a pipe of our own.
+// The unread bytes of a pipe, left in it: tee(2) into a pipe of our own. The Int32Array gets how many reads that took and
+// the length of each: of a pipe in packet mode (O_DIRECT of pipe(2)), its packets.
 Napi::Value pipePeek(Info info) {
   int source = i32(info[0]);
   Bytes buffer = bytes(info[1]);
+  Bytes reads = bytes(info[2]);
+  auto* lengths = reinterpret_cast<int32_t*>(reads.data);
+  const int32_t lengths_max = static_cast<int32_t>(reads.length / 4) - 1;
+  lengths[0] = 0;
   int copy[2];
   if (pipe2(copy, O_CLOEXEC | O_NONBLOCK) < 0) return number(info.Env(), -errno);
   int size = fcntl(source, F_GETPIPE_SZ);
@@ -82,6 +87,7 @@ Napi::Value pipePeek(Info info) {
       ssize_t part = read(copy[0], buffer.data + value, got - value);
       if (part <= 0) break;
       value += part;
+      if (lengths[0] < lengths_max) lengths[++lengths[0]] = static_cast<int32_t>(part);
     }
   }
   close(copy[0]);

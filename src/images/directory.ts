@@ -147,11 +147,21 @@ export class ImageDirectory implements Disposable {
     return this.optionalImage("IDS", `ids-${id(pid)}.img`)?.records[0]?.message ?? this.core(pid).ids;
   }
 
+  /** The task whose images hold a task's memory: itself, or one that it shares its memory with (CLONE_VM). */
+  memoryOwner(pid: number): number {
+    if (this.has(`mm-${id(pid)}.img`) || this.has(`pagemap-${pid}.img`)) return pid;
+    const memory = this.ids(pid)?.vm_id;
+    if (memory === undefined) return pid;
+    const owns = (other: number): boolean => this.has(`mm-${other}.img`) && this.ids(other)?.vm_id === memory;
+    return this.tasks.find((task) => owns(task.pid))?.pid ?? pid;
+  }
+
   /** mm-PID.img, with the VMAs of vmas-PID.img in images old enough to have one. Throws IMAGE_MISSING for a dead task. */
   mm(pid: number): MmEntry {
-    const mm = this.image("MM", `mm-${id(pid)}.img`).records[0]!.message;
+    const owner = this.memoryOwner(pid);
+    const mm = this.image("MM", `mm-${owner}.img`).records[0]!.message;
     if (mm.vmas.length > 0) return mm;
-    const vmas = this.optionalImage("VMAS", `vmas-${id(pid)}.img`);
+    const vmas = this.optionalImage("VMAS", `vmas-${owner}.img`);
     return vmas === undefined ? mm : { ...mm, vmas: vmas.records.map((record) => record.message) };
   }
 
@@ -204,7 +214,7 @@ export class ImageDirectory implements Disposable {
 
   /** The page index of a task's address space. Throws IMAGE_MISSING where the task has no pagemap. */
   pageIndex(pid: number): PageIndex {
-    return this.requiredIndex(`pagemap-${id(pid)}.img`);
+    return this.requiredIndex(`pagemap-${this.memoryOwner(pid)}.img`);
   }
 
   /** The page index of a shared memory object or memory file, whose pages count from 0. */

@@ -30,7 +30,7 @@ export function verifyMemory(directory: ImageDirectory, findings: Findings): num
   }
   findings.attempt("pstree.img", () => {
     for (const task of directory.tasks) {
-      if (task.dead) continue;
+      if (task.dead || directory.memoryOwner(task.pid) !== task.pid) continue;
       findings.attempt(`mm-${task.pid}.img`, () => verifyMappings(directory, task.pid, findings));
     }
   });

@@ -5,6 +5,8 @@
 #include <sys/ioctl.h>
 #include <termios.h>
 
+enum { control_characters = 17 }; // those that have a meaning (VINTR to VEOL2)
+
 static volatile sig_atomic_t resized;
 static void handler(int signal) { (void)signal; resized = 1; }
 
@@ -26,7 +28,8 @@ int main(int argc, char **argv) {
     MUST(tcgetattr(slave, &settings));
     settings.c_lflag &= ~(tcflag_t)(ECHO | ICANON);
     settings.c_cc[VMIN] = 1;
-    settings.c_cc[VINTR] = 7;
+    for (int i = 0; i < control_characters; i++)
+      if (i != VMIN && i != VTIME) settings.c_cc[i] = (cc_t)(200 + i); // none that is read or written here
     MUST(tcsetattr(slave, TCSANOW, &settings));
     MUST(ioctl(slave, TIOCSWINSZ, &(struct winsize){33, 99, 0, 0}));
     MUST(write(slave, "unread", 6));
@@ -35,7 +38,9 @@ int main(int argc, char **argv) {
     struct termios now;
     struct winsize size;
     MUST(tcgetattr(slave, &now));
-    CHECK(now.c_lflag == settings.c_lflag && now.c_cc[VINTR] == 7 && now.c_iflag == settings.c_iflag, "terminal settings");
+    CHECK(now.c_lflag == settings.c_lflag && now.c_iflag == settings.c_iflag, "terminal settings");
+    for (int i = 0; i < control_characters; i++)
+      CHECK(now.c_cc[i] == settings.c_cc[i], "control character %d is %d, was %d", i, now.c_cc[i], settings.c_cc[i]);
     MUST(ioctl(slave, TIOCGWINSZ, &size));
     CHECK(size.ws_row == 33 && size.ws_col == 99, "window size %d x %d", size.ws_row, size.ws_col);
     CHECK(tcgetpgrp(slave) == getpgrp(), "foreground group %d, not %d", tcgetpgrp(slave), getpgrp());

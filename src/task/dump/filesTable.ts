@@ -23,6 +23,7 @@ import {
 import { TcpConnections } from "./descriptors/tcpConnections";
 import { Terminals } from "./descriptors/terminals";
 import { UnixSockets } from "./descriptors/unixSockets";
+import { hasLease } from "./fileLocks";
 import type { FileTypeName, ImageSet } from "./imageSet";
 import { modeType, OpenFile, openFlag } from "./openFile";
 import { heldFile, type RegularFiles } from "./regularFiles";
@@ -148,7 +149,8 @@ export class FilesTables {
     const { pid, fd } = file;
     const images = this.#images;
     const held = () => heldFile(pid, `fd/${fd}`);
-    const options = () => ({ flags: file.flags, position: file.position, owner: file.owner() });
+    const leased = hasLease(file.info);
+    const options = () => ({ flags: file.flags, position: file.position, owner: file.owner(), leased });
     const writers: Partial<Record<FileTypeName, () => void>> = {
       REG: () => this.#regular.addAs(id, held(), options()),
       PIPE: () => this.pipes.addPipe(id, file),

@@ -282,7 +282,8 @@ function vforkTimeout(pid: number, timeoutMs: number): FaultlineError {
   });
 }
 
-function isForking(pid: number): boolean {
+/** Whether a thread of the process waits inside vfork. */
+export function isForking(pid: number): boolean {
   try {
     return threadsOf(pid).some((tid) => isInVfork(pid, tid));
   } catch (error) {

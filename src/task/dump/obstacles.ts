@@ -6,14 +6,14 @@ import { native } from "../../native";
 import { kcmpType } from "../constants";
 import { listProc, type Mapping, parseFields, parseMappings, pathText, readProc, readStat, threadsOf } from "../proc";
 import { buildId } from "./buildId";
-import { inetFacts, tcpState } from "./descriptors/inetSocket";
+import { inetFacts, rawType, tcpState } from "./descriptors/inetSocket";
 import { netlinkObstacle } from "./descriptors/netlinkSocket";
-import { pipeContent } from "./descriptors/pipes";
 import { connectedStates } from "./descriptors/tcpConnections";
 import { isPacketMaster } from "./descriptors/terminals";
 import { unixSockets } from "./descriptors/unixSockets";
+import { hasBreakingLease } from "./fileLocks";
 import { typeOf } from "./filesTable";
-import { pause, treeOf } from "./freeze";
+import { isForking, pause, treeOf } from "./freeze";
 import { modeType, OpenFile, openFlag } from "./openFile";
 import { allocatedBytes, hasOtherName, heldFile, pathState } from "./regularFiles";
 import { isDeleted, mappingObstacle } from "./vmas";
@@ -68,7 +68,7 @@ export function findObstacles(root: number, options: ObstacleOptions): Obstacle[
     found.push({ pid: process.pid, reason: "Faultline itself is in the tree; run it from outside" });
     return found;
   }
-  found.push(...lastingSharedMemory(root));
+  found.push(...strangeSharing(pids), ...lastingVforks(root));
   const masters = new Set<number>();
   const terminals: HeldTerminal[] = [];
   const unix = new Map<number, { pid: number; fd: number }>();
@@ -102,7 +102,7 @@ const triesPauseMs = 2;
  * What `look` finds at a process that goes on meanwhile: things vanish when it ends (then nothing is found) or starts another
  * program (then it looks again).
  */
-function whileItLasts(pid: number, isRoot: boolean, look: () => Obstacle[]): Obstacle[] {
+function whileItLasts<T>(pid: number, isRoot: boolean, look: () => T[]): T[] {
   for (let tries = 1; ; tries++) {
     try {
       return look();
@@ -126,24 +126,34 @@ function exists(pid: number): boolean {
   }
 }
 
-/** A vfork child shares its parent's memory too, but only until it starts a program. */
-function lastingSharedMemory(root: number): Obstacle[] {
-  let lasting = sharedMemoryObstacles(treeOf(root));
-  for (let tries = 1; lasting.length > 0 && tries < triesMax; tries++) {
-    pause(triesPauseMs);
-    const still = new Set(sharedMemoryObstacles(treeOf(root)).map(({ pid }) => pid));
-    lasting = lasting.filter(({ pid }) => still.has(pid));
-  }
-  return lasting;
+/** What tasks can share without being threads (clone(2)), and how an obstacle names it. */
+const shareable = { memory: kcmpType.vm, descriptors: kcmpType.files, directories: kcmpType.fs } as const;
+
+/**
+ * Tasks that share something with another that is not their parent: a restore can only hand it on from parent to child.
+ * What has ended has nothing, which is equal.
+ */
+function strangeSharing(tree: readonly number[]): Obstacle[] {
+  const pids = tree.filter(hasMemory);
+  return Object.entries(shareable).flatMap(([what, type]) => {
+    const same = (one: number, other: number): boolean => native.kcmp(one, other, type, 0, 0) === 0;
+    return pids.flatMap((pid, index) => {
+      const other = pids.slice(0, index).find((before) => same(before, pid));
+      if (other === undefined || whileItLasts(pid, false, () => (same(readStat(pid).ppid, pid) ? [1] : [])).length > 0)
+        return [];
+      return [{ pid, reason: `it shares its ${what} with pid ${other}, which is not its parent (clone(2))` }];
+    });
+  });
 }
 
-/** Processes that share one address space (CLONE_VM without CLONE_THREAD). */
-function sharedMemoryObstacles(tree: readonly number[]): Obstacle[] {
-  const pids = tree.filter(hasMemory); // those that have ended have none, which is equal
-  return pids.slice(1).flatMap((pid, index) => {
-    const other = pids.slice(0, index + 1).find((before) => native.kcmp(before, pid, kcmpType.vm, 0, 0) === 0);
-    return other === undefined ? [] : [{ pid, reason: `it shares its memory with pid ${other} (CLONE_VM)` }];
-  });
+/** A task stands in vfork until its child has started a program, which is a moment for most. */
+function lastingVforks(root: number): Obstacle[] {
+  let lasting = treeOf(root).filter(isForking);
+  for (let tries = 1; lasting.length > 0 && tries < triesMax; tries++) {
+    pause(triesPauseMs);
+    lasting = lasting.filter(isForking);
+  }
+  return lasting.map((pid) => ({ pid, reason: "it waits for its vfork child, and cannot be stopped until then" }));
 }
 
 const established = 1;
@@ -194,7 +204,6 @@ function taskObstacles(pid: number): Obstacle[] {
     const status = parseFields(readProc(pid, `task/${tid}/status`));
     const tracer = status.get("TracerPid");
     if (tracer !== undefined && tracer !== "0") add(`thread ${tid} is traced by ${tracer}`);
-    if (status.get("Seccomp") === "1") add(`thread ${tid} is in seccomp's strict mode`);
   }
   for (const name of namespaces) {
     if (namespaceOf(pid, name) !== namespaceOf("self", name)) add(`another ${name} namespace`);
@@ -298,6 +307,7 @@ function descriptorObstacles(
       if (reason !== undefined) found.push({ pid, fd, reason });
       if (type === "UNIXSK") unix.set(file.inode, { pid, fd });
       if (type === "TTY") noteTerminal(file, masters, terminals);
+      if (hasBreakingLease(file.info)) found.push({ pid, fd, reason: "a lease that is just being broken" });
       if (/^lock:/m.test(file.info) && !options.fileLocks)
         found.push({ pid, fd, reason: "a file lock; use --file-locks" });
     } catch (error) {
@@ -325,9 +335,6 @@ function noteTerminal(file: OpenFile, masters: Set<number>, terminals: HeldTermi
 }
 
 function descriptorObstacle(file: OpenFile, type: string, options: ObstacleOptions): string | undefined {
-  if (type === "PIPE" && (file.flags & openFlag.direct) !== 0 && pipeContent(file).bytes.length > 0) {
-    return "a pipe in packet mode with unread packets";
-  }
   if (
     type === "TTY" &&
     file.fields.has("tty-index") &&
@@ -361,7 +368,7 @@ function unreadBytes(fd: number): number {
 
 function inetObstacle(fd: number, options: ObstacleOptions): string | undefined {
   const facts = inetFacts(fd);
-  if (facts.type !== streamType && facts.type !== 2) return "a raw socket";
+  if (facts.type === rawType) return undefined; // what nobody has read of a network's packets is lost, as packets are
   if (facts.type !== streamType) return unreadBytes(fd) > 0 ? "a UDP socket with unread datagrams" : undefined;
   if (facts.state === tcpState.closed || options.tcpClose) return undefined;
   if (facts.state === tcpState.listen) {

@@ -60,6 +60,8 @@ export interface RegularFileOptions {
   readonly flags: number;
   readonly position: bigint;
   readonly owner?: Init<FownEntry>;
+  /** The descriptor has a lease on the file (fcntl(2)). */
+  readonly leased?: boolean;
 }
 
 /** Writes reg_file entries and ghost files; knows which deleted file has which ghost. */
@@ -96,7 +98,8 @@ export class RegularFiles {
         advice: "it was replaced, or lies under another mount",
       });
     }
-    const build = isRegular && state === "present" ? buildId(held.procPath, stat) : [];
+    // Opening a file breaks the leases on it.
+    const build = isRegular && state === "present" && options.leased !== true ? buildId(held.procPath, stat) : [];
     this.#images.addFile("REG", {
       id,
       reg: {

@@ -5,13 +5,14 @@ import { FdTypes } from "../../images/messages";
 import { vmaStatus } from "../../images/vmaStatus";
 import { syscalls } from "../constants";
 import { Masters } from "./descriptors";
-import { type FileContext, fileKey, openFlag, settle, sharedKey } from "./files/context";
+import { type FileContext, fileKey, openFlag, setAsync, settle, sharedKey } from "./files/context";
 import { makeEpoll, makeEventfd, makeSignalfd, makeTimerfd, watchFiles } from "./files/event";
 import { makeFifo } from "./files/fifo";
 import {
   ghostKey,
   ghostObstacle,
   isGhostDirectory,
+  isGhostFifo,
   makeGhost,
   makeGhostDirectory,
   openGhost,
@@ -168,6 +169,8 @@ function planNameless(objects: FileContext, context: FileContext, files: readonl
     const name = group[0]?.name ?? "";
     const obstacle = ghostObstacle(ghost?.entry, name);
     if (obstacle !== undefined || ghost === undefined) context.problems.push(obstacle ?? name);
+    else if (isGhostFifo(ghost.entry))
+      continue; // made with its ends
     else if (isGhostDirectory(ghost.entry)) makeGhostDirectory(context, group, ghost.entry);
     else {
       makeGhost(objects, id, ghost.entry, name);
@@ -231,10 +234,11 @@ function planPipes(context: FileContext, files: readonly FileEntry[]): void {
       const file = tree.files.get(fifo.regf_id ?? fifo.id)?.reg;
       return file === undefined ? [] : [{ id: fifo.id, file }];
     });
-    const deleted = ends.find((end) => tree.ghosts.has(end.file.id));
+    const ghost = ends.map((end) => tree.ghosts.get(end.file.id)).find((found) => found !== undefined);
+    const deleted = ghost === undefined ? undefined : tree.ghost(ghost)?.entry;
     if (ends.length < group.length) context.problems.push(`fifo ${id}: its path is not in the image`);
-    else if (deleted !== undefined) context.problems.push(`file ${deleted.id}: a deleted fifo (${deleted.file.name})`);
-    else makeFifo(context, ends, tree.pipeContents.get(id));
+    else if (ghost !== undefined && deleted === undefined) context.problems.push(`fifo ${id}: its ghost is missing`);
+    else makeFifo(context, ends, tree.pipeContents.get(id), deleted);
   }
 }
 
@@ -286,7 +290,7 @@ function makeFile(context: FileContext, file: FileEntry, mountOf: FileMachine["m
     else if (wasConnected(file.isk)) makeClosed(context, file.isk);
     else if (!isConnection(file.isk)) makeInet(context, file.isk);
   } else if (file.ify !== undefined) {
-    const obstacle = inotifyObstacle(file.ify, mountOf);
+    const obstacle = inotifyObstacle(file.ify, context.tree, mountOf);
     if (obstacle !== undefined) refuse(obstacle);
     else makeInotify(context, file.ify, mountOf);
   } else if (file.pidfd !== undefined) {
@@ -311,12 +315,29 @@ export function placeDescriptors(script: Script, plan: FilePlan, task: TaskImage
       purpose: `placing descriptor ${descriptor.fd}`,
     });
   }
+  placeAsync(script, task, tree);
   const watched = new Set<number>();
   for (const descriptor of task.descriptors) {
     const epoll = tree.files.get(descriptor.id)?.epfd;
     if (epoll === undefined || watched.has(epoll.id)) continue;
     watched.add(epoll.id);
     watchFiles(script, descriptor.fd, epoll);
+  }
+}
+
+/** The kinds that can tell of input by a signal. */
+function asyncFlags(file: FileEntry | undefined, tree: TreeImage): number {
+  const fifo = file?.fifo === undefined ? undefined : tree.files.get(file.fifo.regf_id ?? file.fifo.id)?.reg;
+  return file?.pipe?.flags ?? file?.usk?.flags ?? file?.isk?.flags ?? file?.tty?.flags ?? fifo?.flags ?? 0;
+}
+
+function placeAsync(script: Script, task: TaskImage, tree: TreeImage): void {
+  const done = new Set<number>();
+  for (const { id, fd } of task.descriptors) {
+    if (done.has(id)) continue;
+    done.add(id);
+    const flags = asyncFlags(tree.files.get(id), tree);
+    if ((flags & openFlag.async) !== 0) setAsync(script.room(1), fd, flags);
   }
 }
 

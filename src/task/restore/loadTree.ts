@@ -173,7 +173,8 @@ function loadPipes(images: ImageDirectory): Map<number, PipeContent> {
   ];
   for (const { message, payload } of records) {
     const bytes = payload?.kind === "bytes" ? payload.bytes : new Uint8Array();
-    contents.set(message.pipe_id, { bytes, size: message.size });
+    const packets = [...(contents.get(message.pipe_id)?.packets ?? []), bytes];
+    contents.set(message.pipe_id, { packets, size: message.size });
   }
   return contents;
 }

@@ -53,7 +53,8 @@ export interface TaskImage {
 
 /** Bytes that wait in a pipe, and the pipe's size where the image has it. */
 export interface PipeContent {
-  readonly bytes: Uint8Array;
+  /** In packet mode (pipe(2), O_DIRECT) the packets, otherwise one. */
+  readonly packets: readonly Uint8Array[];
   readonly size: number | undefined;
 }
 

@@ -1,4 +1,5 @@
 // TCP and UDP sockets as inet_sk_entry. What only a connection has is in tcpConnections.ts; under --tcp-close it is dropped.
+import { readFileSync } from "node:fs";
 import { FaultlineError } from "../../../errors";
 import { native } from "../../../native";
 import { solSocket } from "../../socketOptions";
@@ -13,11 +14,12 @@ const soAcceptConnection = 30;
 const solTcp = 6;
 const tcp = { noDelay: 1, cork: 3, keepIdle: 4, keepInterval: 5, keepCount: 6, info: 11 } as const;
 const solIp = 0;
-const ip = { tos: 1, ttl: 2, packetInfo: 8, freeBind: 15 } as const;
+const ip = { tos: 1, ttl: 2, packetInfo: 8, freeBind: 15, headerIncluded: 3, noDefragment: 22 } as const;
 const solIpv6 = 41;
 const ipv6Only = 26;
 const familyInet6 = 10;
 const streamType = 1;
+export const rawType = 3;
 export const tcpState = { established: 1, closed: 7, listen: 10 } as const;
 /** struct tcp_info of a listening socket: tcpi_unacked, connections to be accepted; tcpi_sacked, its backlog. */
 const waitingOffset = 24;
@@ -68,6 +70,18 @@ export function inetFacts(fd: number): InetFacts {
   return { family, type, protocol, state, backlog, waiting, source: address(fd, false, family), target };
 }
 
+/** Where a raw socket is connected to, which getpeername(2) does not tell: from the lists of proc_net(5). */
+function rawPeer(inode: number, family: number): number[] {
+  const is6 = family === familyInet6;
+  for (const line of readFileSync(is6 ? "/proc/net/raw6" : "/proc/net/raw", "latin1").split("\n")) {
+    const words = line.trim().split(/\s+/);
+    if (Number(words[9]) !== inode) continue;
+    const address = (words[2] as string).split(":")[0] as string;
+    return (address.match(/.{8}/g) ?? []).map((word) => Number.parseInt(word, 16));
+  }
+  return new Array<number>(is6 ? 4 : 1).fill(0);
+}
+
 export function addInetSocket(
   images: ImageSet,
   id: number,
@@ -100,7 +114,7 @@ export function addInetSocket(
         flags: file.flags,
         backlog: facts.backlog,
         src_addr: facts.source.words,
-        dst_addr: facts.target.words,
+        dst_addr: facts.type === rawType ? rawPeer(file.inode, facts.family) : facts.target.words,
         fown: file.owner(),
         opts: socketOptions(fd, false),
         v6only: is6 ? integerOption(fd, solIpv6, ipv6Only) !== 0 : undefined,
@@ -111,6 +125,13 @@ export function addInetSocket(
               pktinfo: integerOption(fd, solIp, ip.packetInfo) !== 0 ? true : undefined,
               tos: tos === 0 ? undefined : tos,
               ttl,
+              raw:
+                facts.type === rawType
+                  ? {
+                      hdrincl: integerOption(fd, solIp, ip.headerIncluded) !== 0,
+                      nodefrag: integerOption(fd, solIp, ip.noDefragment) !== 0,
+                    }
+                  : undefined,
             },
         ns_id: 2,
         tcp_opts: isTcp

@@ -5,6 +5,8 @@ import { native } from "../../../native";
 import type { ImageSet } from "../imageSet";
 import { modeType, type OpenFile, openFlag } from "../openFile";
 
+/** A packet takes a page of the pipe at least. */
+const pageSize = 4096;
 const getPipeSize = 1032; // F_GETPIPE_SZ
 const defaultPipeBytes = 65536;
 const readNonBlocking = 0o4000;
@@ -52,14 +54,20 @@ export class Pipes {
     const key = `${image}:${file.stat.dev}:${file.stat.ino}`;
     if (this.#dumped.has(key) || (file.flags & openFlag.path) !== 0) return;
     this.#dumped.add(key);
-    const { bytes, size } = pipeContent(file);
-    if (bytes.length === 0 && size === defaultPipeBytes) return;
-    this.#images.add(image, kind, { pipe_id: file.inode, bytes: bytes.length, size }, { kind: "bytes", bytes });
+    const { packets, size } = pipeContent(file);
+    if (packets.length === 0 && size === defaultPipeBytes) return;
+    // One record for each packet; CRIU, which refuses pipes in packet mode, has one for all bytes.
+    for (const bytes of packets.length === 0 ? [Buffer.alloc(0)] : packets) {
+      this.#images.add(image, kind, { pipe_id: file.inode, bytes: bytes.length, size }, { kind: "bytes", bytes });
+    }
   }
 }
 
-/** The unread bytes of a pipe and its capacity. A write end is reopened for reading, which changes nothing for others. */
-export function pipeContent(file: OpenFile): { bytes: Buffer; size: number } {
+/**
+ * What is unread in a pipe, packet by packet where it is in packet mode, and its capacity. A write end is reopened for
+ * reading, which changes nothing for others.
+ */
+function pipeContent(file: OpenFile): { packets: Buffer[]; size: number } {
   return file.withCopy((copy) => {
     const size = checked(native.fcntlNumber(copy, getPipeSize, 0), "fcntl", "cannot ask for a pipe's size", {
       pid: file.pid,
@@ -68,8 +76,15 @@ export function pipeContent(file: OpenFile): { bytes: Buffer; size: number } {
     const isWriter = (file.flags & openFlag.accessMode) === openFlag.writeOnly;
     const reader = isWriter ? openSync(`/proc/self/fd/${copy}`, readNonBlocking) : copy;
     try {
-      const got = checked(native.pipePeek(reader, buffer), "tee", "cannot copy a pipe's content", { pid: file.pid });
-      return { bytes: Buffer.from(buffer.subarray(0, got)), size };
+      const reads = new Int32Array(1 + Math.ceil(size / pageSize));
+      const got = native.pipePeek(reader, buffer, reads);
+      checked(got, "tee", "cannot copy a pipe's content", { pid: file.pid });
+      let at = 0;
+      const packets = Array.from(reads.subarray(1, 1 + (reads[0] as number)), (length) => {
+        at += length;
+        return Buffer.from(buffer.subarray(at - length, at));
+      });
+      return { packets, size };
     } finally {
       if (reader !== copy) closeSync(reader);
     }

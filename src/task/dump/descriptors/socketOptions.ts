@@ -44,5 +44,32 @@ export function socketOptions(fd: number, isUnix: boolean): Init<SkOptsEntry> {
     so_oobinline: number(socketOption.outOfBandInline),
     so_linger: linger[0] === 0 ? undefined : (linger[1] as number),
     so_buf_lock: number(socketOption.bufferLock),
+    so_bound_dev: boundDevice(fd),
+    so_filter: filterCode(fd),
   };
+}
+
+const deviceNameBytes = 16; // IFNAMSIZ
+
+/** The interface that a socket is bound to (SO_BINDTODEVICE), or undefined. */
+function boundDevice(fd: number): string | undefined {
+  const name = Buffer.alloc(deviceNameBytes);
+  const length = native.getSocketOption(fd, solSocket, socketOption.bindToDevice, name);
+  return length <= 1 ? undefined : name.toString("latin1", 0, length - 1);
+}
+
+const filterInstructionsMax = 4096; // BPF_MAXINSNS
+const instructionBytes = 8;
+
+/** The instructions of a socket filter; SO_GET_FILTER counts in instructions, and has the number of SO_ATTACH_FILTER. */
+function filterCode(fd: number): bigint[] {
+  const code = Buffer.alloc(filterInstructionsMax * instructionBytes);
+  const count = native.getSocketOption(fd, solSocket, socketOption.attachFilter, code);
+  return Array.from({ length: Math.max(0, count) }, (_, index) => {
+    const at = index * instructionBytes;
+    // struct sock_filter: operation, jumps, operand; in the image the first of them is the highest.
+    const [operation, jumpTrue, jumpFalse] = [code.readUInt16LE(at), code[at + 2] as number, code[at + 3] as number];
+    const high = (operation << 16) | (jumpTrue << 8) | jumpFalse;
+    return (BigInt(high >>> 0) << 32n) | BigInt(code.readUInt32LE(at + 4));
+  });
 }

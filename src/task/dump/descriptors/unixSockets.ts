@@ -1,6 +1,6 @@
 // Unix sockets: pairs, listening and connected ones, datagrams, their queues and the descriptors in those
 // (unix(7), sock_diag(7)).
-import { closeSync, existsSync, readlinkSync, statSync } from "node:fs";
+import { closeSync, readlinkSync, statSync } from "node:fs";
 import { checked } from "../../../errors";
 import { native } from "../../../native";
 import { solSocket } from "../../socketOptions";
@@ -100,6 +100,7 @@ export class UnixSockets {
     file.withCopy((fd) => {
       const opts = socketOptions(fd, true);
       const path = facts.name.length > 0 && facts.name[0] !== 0;
+      const place = path ? namePlace(fd, file, facts.name) : undefined;
       this.#images.addFile("UNIXSK", {
         id,
         usk: {
@@ -110,8 +111,9 @@ export class UnixSockets {
           opts,
           name: path ? Buffer.concat([facts.name, Buffer.alloc(facts.name.at(-1) === 0 ? 0 : 1)]) : facts.name,
           shutdown: facts.shutdown === 0 ? undefined : facts.shutdown,
-          name_dir: path ? nameFolder(file, facts.name) : undefined,
-          file_perms: path ? filePermissions(file, facts.name) : undefined,
+          deleted: place?.deleted === true ? true : undefined,
+          name_dir: place?.folder,
+          file_perms: place?.permissions,
           ns_id: 2,
         },
       });
@@ -163,19 +165,35 @@ function peek(fd: number): { bytes: Buffer; descriptors: number[] } | undefined 
   return { bytes: Buffer.from(buffer.subarray(0, got)), descriptors: [...fds.subarray(0, facts[0])] };
 }
 
-/** Where a relative name was bound: the working directory of the task, where the name is found there. */
-function nameFolder(file: OpenFile, name: Buffer): string | undefined {
-  const path = name.toString("utf8").replace(/\0+$/, "");
-  const folder = readlinkSync(`/proc/${file.pid}/cwd`);
-  return !path.startsWith("/") && existsSync(`${folder}/${path}`) ? folder : undefined;
+/** SIOCUNIXFILE (linux/un.h): a descriptor of the file that a socket is bound to, whatever became of its name. */
+const boundFile = 0x89e0;
+const deletedMark = " (deleted)";
+
+interface NamePlace {
+  /** Of a relative name: where it was bound. */
+  readonly folder: string | undefined;
+  readonly permissions: { readonly mode: number; readonly uid: number; readonly gid: number } | undefined;
+  /** The name is gone, or leads to something else now. */
+  readonly deleted: boolean;
 }
 
-function filePermissions(file: OpenFile, name: Buffer): { mode: number; uid: number; gid: number } | undefined {
+function namePlace(fd: number, file: OpenFile, name: Buffer): NamePlace {
   const path = name.toString("utf8").replace(/\0+$/, "");
+  const cwd = readlinkSync(`/proc/${file.pid}/cwd`);
+  const bound = native.ioctlBuffer(fd, boundFile, new Uint8Array(0));
+  if (bound < 0) return { folder: path.startsWith("/") ? undefined : cwd, permissions: undefined, deleted: true };
   try {
-    const stat = statSync(path.startsWith("/") ? path : `/proc/${file.pid}/cwd/${path}`);
-    return { mode: stat.mode, uid: stat.uid, gid: stat.gid };
-  } catch {
-    return undefined; // unlinked since: the socket lives on without its name
+    const link = readlinkSync(`/proc/self/fd/${bound}`);
+    const { mode, uid, gid, ino, dev } = statSync(`/proc/self/fd/${bound}`);
+    const full = link.endsWith(deletedMark) ? link.slice(0, -deletedMark.length) : link;
+    const now = statSync(full, { throwIfNoEntry: false });
+    const folder = full.endsWith(`/${path}`) ? full.slice(0, -path.length - 1) : cwd;
+    return {
+      folder: path.startsWith("/") ? undefined : folder || "/",
+      permissions: { mode, uid, gid },
+      deleted: now?.ino !== ino || now.dev !== dev,
+    };
+  } finally {
+    closeSync(bound);
   }
 }

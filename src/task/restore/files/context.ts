@@ -69,6 +69,16 @@ export function setStatus(batch: Batch, descriptor: number, flags: number): void
   if (wanted !== 0) batch.call(syscalls.fcntl, [descriptor, fcntlCommand.setFlags, wanted]);
 }
 
+/**
+ * O_ASYNC of a descriptor at its final number, which the kernel keeps for si_fd of the signal when the flag is set, and at
+ * no other time.
+ */
+export function setAsync(batch: Batch, descriptor: number, flags: number): void {
+  if ((flags & openFlag.async) === 0) return;
+  const wanted = (flags & changeableFlags) | openFlag.async;
+  batch.call(syscalls.fcntl, [descriptor, fcntlCommand.setFlags, wanted]);
+}
+
 /** Who gets SIGIO. */
 export function setOwner(batch: Batch, descriptor: number, owner: FownEntry): void {
   if (owner.signum !== 0) batch.call(syscalls.fcntl, [descriptor, fcntlCommand.setSignal, owner.signum]);

@@ -13,6 +13,7 @@ const followLink = 0x400;
 const typeMask = 0o170000;
 const regularType = 0o100000;
 const directoryType = 0o040000;
+const fifoType = 0o010000;
 const modeMask = 0o7777;
 const removeDirectory = 0x200;
 const linkat = 265;
@@ -28,8 +29,12 @@ export function ghostKey(id: number): string {
 export function ghostObstacle(entry: GhostFileEntry | undefined, name: string): string | undefined {
   if (entry === undefined) return `the content of the deleted file ${name} is not in the image`;
   const type = entry.mode & typeMask;
-  if (type !== regularType && type !== directoryType) return `the deleted ${name} is no regular file or directory`;
-  return undefined;
+  if (type === regularType || type === directoryType || type === fifoType) return undefined;
+  return `the deleted ${name} is no regular file, directory or fifo`;
+}
+
+export function isGhostFifo(entry: GhostFileEntry): boolean {
+  return (entry.mode & typeMask) === fifoType;
 }
 
 export function isGhostDirectory(entry: GhostFileEntry): boolean {
@@ -40,12 +45,39 @@ function path(batch: Batch, name: string): ReturnType<Batch["place"]> {
   return batch.place(Buffer.concat([encodeText(name), Buffer.from([0])]));
 }
 
+/** The folders above a path that are not there any more, the topmost first: they are made for a moment. */
+export function missingFolders(context: FileContext, name: string): string[] {
+  const missing: string[] = [];
+  for (let folder = dirname(name); folder !== "/" && context.isFree(folder); folder = dirname(folder)) {
+    missing.unshift(folder);
+  }
+  return missing;
+}
+
+/** The calls and bytes that withFolders() adds. */
+export function folderRoom(folders: readonly string[]): [calls: number, bytes: number] {
+  return [folders.length * 2, folders.reduce((sum, folder) => sum + folder.length * 8 + 64, 0)];
+}
+
+/** Calls made by `compose` while the folders are there. */
+export function withFolders(batch: Batch, folders: readonly string[], compose: () => void): void {
+  for (const folder of folders) batch.call(mkdirat, [current, path(batch, folder), 0o700], { tolerate: true });
+  compose();
+  for (const folder of [...folders].reverse()) {
+    batch.call(unlinkat, [current, path(batch, folder), removeDirectory], { tolerate: true });
+  }
+}
+
 /** The nameless file, for the tracer to fill. */
 export function makeGhost(context: FileContext, id: number, entry: GhostFileEntry, name: string): void {
-  const batch = context.script.room(6, name.length * 4 + 128);
+  const folders = missingFolders(context, name);
+  const [calls, bytes] = folderRoom(folders);
+  const batch = context.script.room(6 + calls, name.length * 4 + 128 + bytes);
   const flags = temporaryFile | openFlag.readWrite | openFlag.closeOnExec;
-  batch.call(syscalls.openat, [current, path(batch, dirname(name)), flags, entry.mode & modeMask], {
-    purpose: `making the deleted file ${name}`,
+  withFolders(batch, folders, () => {
+    batch.call(syscalls.openat, [current, path(batch, dirname(name)), flags, entry.mode & modeMask], {
+      purpose: `making the deleted file ${name}`,
+    });
   });
   batch.call(fchmod, [0, entry.mode & modeMask]);
   if (entry.uid !== 0 || entry.gid !== 0) batch.call(fchown, [0, entry.uid, entry.gid]);
@@ -60,10 +92,23 @@ export function makeGhost(context: FileContext, id: number, entry: GhostFileEntr
 export function openNameless(context: FileContext, from: string, files: readonly RegFileEntry[]): void {
   const name = files[0]?.name ?? "";
   const named = context.isFree(name);
+  const folders = named ? missingFolders(context, name) : [];
+  const [calls, bytes] = folderRoom(folders);
   const batch = context.script.room(
-    2 + files.length * 7,
-    (files.length + 3) * (name.length * 4 + from.length * 4 + 96),
+    2 + files.length * 7 + calls,
+    (files.length + 3) * (name.length * 4 + from.length * 4 + 96) + bytes,
   );
+  withFolders(batch, folders, () => openByName(context, batch, from, files, named));
+}
+
+function openByName(
+  context: FileContext,
+  batch: Batch,
+  from: string,
+  files: readonly RegFileEntry[],
+  named: boolean,
+): void {
+  const name = files[0]?.name ?? "";
   if (named) {
     batch.call(linkat, [current, path(batch, from), current, path(batch, name), followLink], {
       purpose: `naming ${name} for a moment`,
@@ -83,18 +128,26 @@ export function openNameless(context: FileContext, from: string, files: readonly
 
 /** The descriptions of a deleted file made by makeGhost, and filled since. */
 export function openGhost(context: FileContext, id: number, files: readonly RegFileEntry[]): void {
-  openNameless(context, `/proc/self/fd/${context.masters.of(ghostKey(id))}`, files);
+  const master = context.masters.of(ghostKey(id));
+  openNameless(context, `/proc/self/fd/${master}`, files);
+  // At once: the end of any of its directory entries is the end of all inotify watches on a file without links.
+  context.script.room(1).call(syscalls.close, [master]);
 }
 
 /** A deleted directory: made where nothing is, opened, and removed again. */
 export function makeGhostDirectory(context: FileContext, files: readonly RegFileEntry[], entry: GhostFileEntry): void {
   const name = files[0]?.name ?? "";
-  const batch = context.script.room(4 + files.length * 6, (files.length + 3) * (name.length * 4 + 64));
-  batch.call(mkdirat, [current, path(batch, name), entry.mode & modeMask], { purpose: `making the directory ${name}` });
-  for (const file of files) {
-    batch.call(syscalls.openat, [current, path(batch, name), openFlag.directory | openFlag.closeOnExec]);
-    setOwner(batch, 0, file.fown);
-    settle(context, batch, 0, fileKey(file.id));
-  }
-  batch.call(unlinkat, [current, path(batch, name), removeDirectory]);
+  const folders = missingFolders(context, name);
+  const [calls, bytes] = folderRoom(folders);
+  const batch = context.script.room(4 + files.length * 6 + calls, (files.length + 3) * (name.length * 4 + 64) + bytes);
+  withFolders(batch, folders, () => {
+    const mode = entry.mode & modeMask;
+    batch.call(mkdirat, [current, path(batch, name), mode], { purpose: `making the directory ${name}` });
+    for (const file of files) {
+      batch.call(syscalls.openat, [current, path(batch, name), openFlag.directory | openFlag.closeOnExec]);
+      setOwner(batch, 0, file.fown);
+      settle(context, batch, 0, fileKey(file.id));
+    }
+    batch.call(unlinkat, [current, path(batch, name), removeDirectory]);
+  });
 }

@@ -3,19 +3,19 @@
 import type { InetSkEntry } from "../../../images/messages";
 import type { Batch } from "../../batch";
 import { syscalls } from "../../constants";
-import { solSocket } from "../../socketOptions";
+import { socketOption, solSocket } from "../../socketOptions";
 import { type FileContext, fileKey, openFlag, setOwner, setStatus, settle } from "./context";
 import { setInteger, setSocketOptions, socketOptionCalls } from "./socketOptions";
 
 export const family = { unix: 1, inet: 2, inet6: 10 } as const;
-export const socketType = { stream: 1, datagram: 2, seqpacket: 5 } as const;
+export const socketType = { stream: 1, datagram: 2, raw: 3, seqpacket: 5 } as const;
 export const tcpState = { established: 1, finWait2: 5, closed: 7, closeWait: 8, listening: 10 } as const;
 const solIp = 0;
 const solTcp = 6;
 const solIpv6 = 41;
 const reuseAddress = 2;
 const ipv6Only = 26;
-const ipOption = { tos: 1, ttl: 2, pktinfo: 8, freeBind: 15 } as const;
+const ipOption = { tos: 1, ttl: 2, headerIncluded: 3, noDefragment: 22, pktinfo: 8, freeBind: 15 } as const;
 const tcpOption = { nodelay: 1, cork: 3, keepIdle: 4, keepInterval: 5, keepCount: 6 } as const;
 
 /** struct sockaddr_in or sockaddr_in6; `words` are the address as the image holds it. */
@@ -35,10 +35,14 @@ export function socketAddress(kind: number, words: readonly number[], port: numb
 /** Why the socket cannot be made here, or undefined. */
 export function inetObstacle(socket: InetSkEntry): string | undefined {
   if (socket.family !== family.inet && socket.family !== family.inet6) return `socket family ${socket.family}`;
-  if (socket.type !== socketType.stream && socket.type !== socketType.datagram) return `socket type ${socket.type}`;
+  const kinds: readonly number[] = [socketType.stream, socketType.datagram, socketType.raw];
+  if (!kinds.includes(socket.type)) return `socket type ${socket.type}`;
   if (socket.src_port > 0xffff || socket.dst_port > 0xffff) return `port ${socket.src_port} or ${socket.dst_port}`;
   return undefined;
 }
+
+/** Raw sockets have addresses and, in place of ports, the protocol (raw(7)). */
+const isRaw = (socket: InetSkEntry): boolean => socket.type === socketType.raw;
 
 export function isConnection(socket: InetSkEntry): boolean {
   const { type, state } = socket;
@@ -51,7 +55,13 @@ export function setInetOptions(batch: Batch, descriptor: number, socket: InetSkE
   if (level === solIp) {
     if (ip?.freebind === true) setInteger(batch, descriptor, solIp, ipOption.freeBind, 1);
     if (ip?.pktinfo === true) setInteger(batch, descriptor, solIp, ipOption.pktinfo, 1);
-    if (ip?.tos !== undefined && ip.tos !== 0) setInteger(batch, descriptor, solIp, ipOption.tos, ip.tos);
+    if (ip?.tos !== undefined && ip.tos !== 0) {
+      setInteger(batch, descriptor, solIp, ipOption.tos, ip.tos);
+      // which changes the priority (ip(7))
+      setInteger(batch, descriptor, solSocket, socketOption.priority, socket.opts.so_priority ?? 0);
+    }
+    if (ip?.raw?.hdrincl === true) setInteger(batch, descriptor, solIp, ipOption.headerIncluded, 1);
+    if (ip?.raw?.nodefrag === true) setInteger(batch, descriptor, solIp, ipOption.noDefragment, 1);
     if (ip?.ttl !== undefined && ip.ttl !== 64) setInteger(batch, descriptor, solIp, ipOption.ttl, ip.ttl);
   }
   if (socket.type !== socketType.stream) return;
@@ -91,10 +101,12 @@ export function makeClosed(context: FileContext, socket: InetSkEntry): void {
 export function makeInet(context: FileContext, socket: InetSkEntry): void {
   const batch = context.script.room(inetCalls, 1024);
   batch.call(syscalls.socket, [socket.family, socket.type | openFlag.closeOnExec, socket.proto]);
-  if (socket.v6only !== undefined && socket.family === family.inet6) {
+  if (socket.v6only !== undefined && socket.family === family.inet6 && !isRaw(socket)) {
     setInteger(batch, 0, solIpv6, ipv6Only, Number(socket.v6only));
   }
-  if (socket.src_port !== 0) {
+  setSocketOptions(batch, 0, socket.opts); // before binding, which needs SO_REUSEPORT and the device
+  setInetOptions(batch, 0, socket);
+  if (socket.src_port !== 0 || isRaw(socket)) {
     // The port may be in TIME_WAIT from before the dump; the program's own setting follows with the other options.
     setInteger(batch, 0, solSocket, reuseAddress, 1);
     const address = socketAddress(socket.family, socket.src_addr, socket.src_port);
@@ -103,12 +115,11 @@ export function makeInet(context: FileContext, socket: InetSkEntry): void {
     });
     if (socket.opts.reuseaddr !== true) setInteger(batch, 0, solSocket, reuseAddress, 0);
   }
-  setSocketOptions(batch, 0, socket.opts);
-  setInetOptions(batch, 0, socket);
   if (socket.type === socketType.stream && socket.state === tcpState.listening) {
     batch.call(syscalls.listen, [0, socket.backlog], { purpose: `listening on port ${socket.src_port}` });
   }
-  if (socket.type === socketType.datagram && socket.dst_port !== 0) {
+  const hasPeer = socket.dst_port !== 0 || (isRaw(socket) && socket.dst_addr.some((word) => word !== 0));
+  if (socket.type !== socketType.stream && hasPeer) {
     const peer = socketAddress(socket.family, socket.dst_addr, socket.dst_port);
     batch.call(syscalls.connect, [0, batch.place(peer), peer.length]);
   }

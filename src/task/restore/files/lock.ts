@@ -3,11 +3,12 @@ import type { FileLockEntry } from "../../../images/messages";
 import { syscalls } from "../../constants";
 import type { Script } from "../script";
 
-/** file_lock_entry.flag: POSIX, flock and open file description locks; 8, a lease, is refused. */
-const lockFlag = { posix: 1, flock: 2, ofd: 4 } as const;
+/** file_lock_entry.flag. */
+const lockFlag = { posix: 1, flock: 2, ofd: 4, lease: 8 } as const;
 const lockType = { read: 0, write: 1 } as const;
 const flockOperation = { shared: 1, exclusive: 2, nonBlocking: 4 } as const;
 const setLock = 6;
+const setLease = 1024;
 const setOfdLock = 37;
 
 export function lockObstacle(lock: FileLockEntry): string | undefined {
@@ -23,6 +24,10 @@ export function takeLock(script: Script, lock: FileLockEntry): void {
   if (lock.flag === lockFlag.flock) {
     const operation = lock.type === lockType.write ? flockOperation.exclusive : flockOperation.shared;
     batch.call(syscalls.flock, [lock.fd, operation | flockOperation.nonBlocking], { purpose });
+    return;
+  }
+  if (lock.flag === lockFlag.lease) {
+    batch.call(syscalls.fcntl, [lock.fd, setLease, lock.type], { purpose });
     return;
   }
   const range = new DataView(new ArrayBuffer(32)); // struct flock

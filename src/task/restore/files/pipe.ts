@@ -16,7 +16,10 @@ export function makePipe(context: FileContext, ends: readonly PipeEntry[], conte
   const pair = batch.reserve(8);
   batch.call(syscalls.pipe2, [pair, openFlag.closeOnExec]);
   if (content?.size !== undefined) batch.call(syscalls.fcntl, [1, fcntlCommand.setPipeSize, content.size]);
-  fill(context, content?.bytes ?? new Uint8Array());
+  const isPackets = writers.some((end) => (end.flags & openFlag.direct) !== 0);
+  if (isPackets) setStatus(context.script.room(1), 1, openFlag.direct);
+  for (const bytes of content?.packets ?? []) fill(context, bytes);
+  if (isPackets) context.script.room(1).call(syscalls.fcntl, [1, fcntlCommand.setFlags, 0]);
   for (const end of [...readers.slice(1), ...writers.slice(1), ...both]) reopen(context, end);
   finishEnd(context, readers[0], 0);
   finishEnd(context, writers[0], 1);

@@ -56,9 +56,17 @@ function setTimeout64(batch: Batch, socket: number, name: number, seconds: bigin
   batch.call(syscalls.setsockopt, [socket, solSocket, name, value, 16]);
 }
 
-/** struct sock_fprog: a count and a pointer to the instructions, eight bytes each. */
+/** struct sock_fprog: a count and a pointer to the instructions; in the image each has its operation on top. */
 function attachFilter(batch: Batch, socket: number, filter: readonly bigint[]): void {
-  const code = batch.place(new Uint8Array(new BigUint64Array(filter).buffer));
+  const bytes = Buffer.alloc(filter.length * 8);
+  filter.forEach((instruction, index) => {
+    const high = Number(instruction >> 32n);
+    bytes.writeUInt16LE(high >>> 16, index * 8);
+    bytes.writeUInt8((high >>> 8) & 0xff, index * 8 + 2);
+    bytes.writeUInt8(high & 0xff, index * 8 + 3);
+    bytes.writeUInt32LE(Number(instruction & 0xffffffffn), index * 8 + 4);
+  });
+  const code = batch.place(bytes);
   const program = batch.place(new Uint8Array(new BigUint64Array([BigInt(filter.length), 0n]).buffer));
   batch.point(program, 8, code);
   batch.call(syscalls.setsockopt, [socket, solSocket, socketOption.attachFilter, program, 16]);

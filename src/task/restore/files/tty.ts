@@ -82,7 +82,7 @@ export function makeTerminals(
 function makeMaster(context: FileContext, tty: TtyFileEntry, info: TtyInfoEntry): ForeignFile {
   const descriptor = context.masters.of(fileKey(tty.id));
   const batch = context.script.room(6, 96);
-  const unlocked = batch.place(new Uint8Array(new Int32Array([info.locked ? 1 : 0]).buffer));
+  const unlocked = batch.place(new Uint8Array(4)); // until configure() is done
   batch.call(syscalls.ioctl, [descriptor, request.lock, unlocked]);
   setStatus(batch, descriptor, tty.flags);
   setOwner(batch, descriptor, tty.fown);
@@ -149,11 +149,14 @@ function configure(
   const descriptor = context.masters.of(fileKey(master.id));
   const toMaster = data.get(info.id) ?? new Uint8Array();
   const toSlave = slaves.map((slave) => data.get(slave.id)).find((bytes) => bytes !== undefined) ?? new Uint8Array();
-  const batch = context.script.room(14, toMaster.length + toSlave.length + 512);
+  const batch = context.script.room(16, toMaster.length + toSlave.length + 512);
   const flags = openFlag.readWrite | openFlag.noTerminal | openFlag.closeOnExec;
-  batch.call(syscalls.openat, [-100, batch.text(`/dev/pts/${info.pty?.index}`), flags]);
+  // A slave that was never opened stays so: closing it again would be the end of file to the master.
+  const untouched = info.locked && slaves.length === 0;
+  const target = untouched ? descriptor : 0;
+  if (!untouched) batch.call(syscalls.openat, [-100, batch.text(`/dev/pts/${info.pty?.index}`), flags]);
   const { uid, gid, termios, winsize } = slaveInfo;
-  if ((uid ?? 0) !== 0 || (gid ?? 0) !== 0) batch.call(fchown, [0, uid ?? 0, gid ?? 0]);
+  if (!untouched && ((uid ?? 0) !== 0 || (gid ?? 0) !== 0)) batch.call(fchown, [0, uid ?? 0, gid ?? 0]);
   if (toMaster.length + toSlave.length > 0) {
     // Raw, so that the line discipline changes nothing a second time.
     batch.call(syscalls.ioctl, [0, request.setTermios, batch.place(new Uint8Array(termiosBytes))]);
@@ -162,19 +165,23 @@ function configure(
   }
   if (winsize !== undefined) {
     const size = new Uint16Array([winsize.ws_row, winsize.ws_col, winsize.ws_xpixel, winsize.ws_ypixel]);
-    batch.call(syscalls.ioctl, [0, request.setWindow, batch.place(new Uint8Array(size.buffer))]);
+    batch.call(syscalls.ioctl, [target, request.setWindow, batch.place(new Uint8Array(size.buffer))]);
   }
-  if (termios !== undefined) setTermios(batch, termios);
+  if (termios !== undefined) setTermios(batch, target, termios);
   if (slaveInfo.exclusive) batch.call(syscalls.ioctl, [0, request.exclusive, 0]);
   if (info.packet_mode) {
     const on = batch.place(new Uint8Array(new Int32Array([1]).buffer));
     batch.call(syscalls.ioctl, [descriptor, request.packet, on]);
   }
-  batch.call(syscalls.close, [0]);
+  if (!untouched) batch.call(syscalls.close, [0]);
+  if (info.locked) {
+    const locked = batch.place(new Uint8Array(new Int32Array([1]).buffer));
+    batch.call(syscalls.ioctl, [descriptor, request.lock, locked]);
+  }
 }
 
 /** CRIU keeps the control characters as words of four bytes each; the kernel's struct termios has no speeds. */
-function setTermios(batch: Batch, termios: TermiosEntry): void {
+function setTermios(batch: Batch, terminal: number, termios: TermiosEntry): void {
   const bytes = new DataView(new ArrayBuffer(termiosBytes));
   [termios.c_iflag, termios.c_oflag, termios.c_cflag, termios.c_lflag].forEach((flags, index) => {
     bytes.setUint32(index * 4, flags, true);
@@ -182,7 +189,7 @@ function setTermios(batch: Batch, termios: TermiosEntry): void {
   bytes.setUint8(16, termios.c_line);
   const words = new Uint8Array(new Uint32Array(termios.c_cc).buffer).subarray(0, controlCharacters);
   new Uint8Array(bytes.buffer).set(words, 17);
-  batch.call(syscalls.ioctl, [0, request.setTermios, batch.place(new Uint8Array(bytes.buffer))]);
+  batch.call(syscalls.ioctl, [terminal, request.setTermios, batch.place(new Uint8Array(bytes.buffer))]);
 }
 
 /** What a session's leader does when it has its descriptors: takes its terminal, and names the foreground group. */

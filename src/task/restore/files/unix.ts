@@ -38,13 +38,21 @@ export function unixObstacle(socket: UnixSkEntry, byInode: ReadonlyMap<number, U
 
 const isPath = (name: Uint8Array): boolean => name.length > 0 && name[0] !== 0;
 
+/** A relative name, without its directory, as the program sees it (getsockname(2)). */
+const isRelative = (name: Uint8Array): boolean => isPath(name) && name[0] !== 0x2f;
+
+/** The path of a name, absolute. */
 function fullName(socket: UnixSkEntry): Buffer {
   const { name } = socket;
   if (!isPath(name)) return name;
-  const end = name.indexOf(0);
-  const path = end < 0 ? name : name.subarray(0, end);
+  const path = untilNul(name);
   if (path[0] === 0x2f || socket.name_dir === undefined) return path;
   return Buffer.concat([Buffer.from(`${socket.name_dir.replace(/\/$/, "")}/`), path]);
+}
+
+function untilNul(name: Buffer): Buffer {
+  const end = name.indexOf(0);
+  return end < 0 ? name : name.subarray(0, end);
 }
 
 function address(name: Uint8Array): Uint8Array {
@@ -68,7 +76,32 @@ class UnixBuilder {
     return this.#context.masters.of(fileKey(socket.id));
   }
 
+  /** Sockets with deleted names first, as another may have got the name since. */
   build(sockets: readonly UnixSkEntry[]): void {
+    const first = this.#around(sockets.filter((socket) => socket.deleted === true));
+    this.#buildGroup(sockets.filter((socket) => first.has(socket)));
+    this.#buildGroup(sockets.filter((socket) => !first.has(socket)));
+  }
+
+  /** The sockets and all that are connected with them. */
+  #around(sockets: readonly UnixSkEntry[]): ReadonlySet<UnixSkEntry> {
+    const found = new Set(sockets);
+    const all = [...this.#byInode.values()];
+    for (const socket of found) {
+      const peer = this.#byInode.get(socket.peer);
+      if (peer !== undefined) found.add(peer);
+      for (const other of all) if (other.peer === socket.ino) found.add(other);
+      // An accepted socket is made through the listening one of its name.
+      if (isPath(socket.name)) for (const other of all) if (this.#sameName(other, socket)) found.add(other);
+    }
+    return found;
+  }
+
+  #sameName(other: UnixSkEntry, socket: UnixSkEntry): boolean {
+    return (other.deleted === true) === (socket.deleted === true) && fullName(other).equals(fullName(socket));
+  }
+
+  #buildGroup(sockets: readonly UnixSkEntry[]): void {
     const connected = sockets.filter((socket) => this.#isConnected(socket));
     const alone = sockets.filter((socket) => !connected.includes(socket));
     for (const socket of alone) this.#make(socket);
@@ -100,13 +133,15 @@ class UnixBuilder {
   /** Replaces a socket that a dead process left under the name; anything else there has stopped the plan before. */
   #bind(socket: UnixSkEntry, descriptor = this.master(socket)): void {
     const name = fullName(socket);
-    const batch = this.#context.script.room(6, name.length * 4 + 256);
+    const batch = this.#context.script.room(8, name.length * 4 + 512);
     const path = isPath(name) ? batch.place(Buffer.concat([name, Buffer.from([0])])) : undefined;
     if (path !== undefined) batch.call(unlinkat, [-100, path, 0], { tolerate: true });
-    const where = address(name);
+    const where = address(isRelative(socket.name) ? untilNul(socket.name) : name);
+    if (isRelative(socket.name)) batch.call(syscalls.chdir, [batch.text(socket.name_dir ?? "/")]);
     batch.call(syscalls.bind, [descriptor, batch.place(where), where.length], {
       purpose: `binding ${printable(name)}`,
     });
+    if (isRelative(socket.name)) batch.call(syscalls.chdir, [batch.text("/")]);
     const permissions = socket.file_perms;
     if (path === undefined) return;
     if (permissions !== undefined) {
@@ -121,7 +156,10 @@ class UnixBuilder {
 
   #connectPair(socket: UnixSkEntry): void {
     const peer = this.#byInode.get(socket.peer) as UnixSkEntry;
-    const server = socket.name.length > 0 ? socket : peer.name.length > 0 ? peer : undefined;
+    const named = [socket, peer].filter((end) => end.name.length > 0);
+    // Both have names where the client was bound as well: the accepted one has the listening one's.
+    const server =
+      named.find((end) => this.#listenerOf(end) !== undefined) ?? named.find((end) => end.deleted) ?? named[0];
     if (server === undefined) this.#socketPair(socket, peer);
     else this.#throughListener(server, server === socket ? peer : socket);
     this.#made.add(socket.ino).add(peer.ino);
@@ -136,11 +174,15 @@ class UnixBuilder {
     batch.call(syscalls.close, [1]);
   }
 
+  #listenerOf(accepted: UnixSkEntry): UnixSkEntry | undefined {
+    const isListener = (other: UnixSkEntry): boolean =>
+      other.state === state.listening && this.#sameName(other, accepted);
+    return [...this.#byInode.values()].find(isListener);
+  }
+
   /** An accepted socket has the name of the listening one; if that is gone, another takes its place for the moment. */
   #throughListener(server: UnixSkEntry, client: UnixSkEntry): void {
-    const listener = [...this.#byInode.values()].find(
-      (candidate) => candidate.state === state.listening && fullName(candidate).equals(fullName(server)),
-    );
+    const listener = this.#listenerOf(server);
     const { script } = this.#context;
     const type = server.type | openFlag.closeOnExec;
     const name = address(fullName(server));
@@ -258,17 +300,24 @@ function printable(name: Uint8Array): string {
 }
 
 /** A name that something other than a socket has: it is not ours to remove. */
-function nameObstacle(socket: UnixSkEntry): string | undefined {
+function nameObstacle(socket: UnixSkEntry, isOurs: (socket: UnixSkEntry) => boolean): string | undefined {
   const name = fullName(socket);
   if (!isPath(name)) return undefined;
   const found = lstatSync(name, { throwIfNoEntry: false });
-  return found === undefined || found.isSocket() ? undefined : `${printable(name)} is there and no socket`;
+  if (found === undefined) return undefined;
+  if (!found.isSocket()) return `${printable(name)} is there and no socket`;
+  return socket.deleted === true && !isOurs(socket)
+    ? `${printable(name)}, its deleted name, is another's now`
+    : undefined;
 }
 
 export function makeUnixSockets(context: FileContext, sockets: readonly UnixSkEntry[]): void {
   const byInode = new Map(sockets.map((socket) => [socket.ino, socket]));
+  // A deleted name that another socket of the image has got since.
+  const isOurs = ({ name }: UnixSkEntry): boolean =>
+    sockets.some((other) => other.deleted !== true && name.length > 0 && other.name.equals(name));
   const refused = sockets.flatMap((socket) => {
-    const obstacle = unixObstacle(socket, byInode) ?? nameObstacle(socket);
+    const obstacle = unixObstacle(socket, byInode) ?? nameObstacle(socket, isOurs);
     return obstacle === undefined ? [] : [`file ${socket.id}: ${obstacle}`];
   });
   context.problems.push(...refused);
