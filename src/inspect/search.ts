@@ -6,6 +6,7 @@ import { blockError } from "../images/readBlock";
 import { MATCH_BYTES_MAX, PAGE_BYTES } from "../limits";
 import { native } from "../native";
 import type { AddressSpace } from "./addressSpace";
+import { requiredLiteral } from "./regexLiteral";
 import { LiteralMatcher, type Match, type Matcher, RegexMatcher } from "./searchMatch";
 import { CHUNK_PAGES, type Chunk, type PlanCounts, planChunks } from "./searchPlan";
 
@@ -29,7 +30,7 @@ export function parseQuery(query: Query): () => Matcher {
   }
   if (query.regex !== undefined) {
     const expression = parseRegex(query.regex);
-    return () => new RegexMatcher(new RegExp(expression));
+    return () => new RegexMatcher(new RegExp(expression), requiredLiteral(expression.source));
   }
   const needle = query.hex === undefined ? Buffer.from(query.text!, "utf8") : parseHex(query.hex);
   checkNeedle(needle);

@@ -86,32 +86,65 @@ export class LiteralMatcher implements Matcher {
 
 /** Bytes kept before a place that was searched, for look-behind, \b and ^; and after it, for a match to end in. */
 const CARRY_BYTES = 2 * MATCH_BYTES_MAX;
-const noNeedle = new Uint8Array(0);
+/** Bytes tried or left out as one, by whether a place of the required literal is near. */
+const SEGMENT_BYTES = 32 * 1024;
 
 /**
  * Finds a regular expression, whose characters are bytes (latin1). Matches of up to MATCH_BYTES_MAX bytes are found wherever
- * they lie; longer ones are cut to that. Empty ones do not count.
+ * they lie; longer ones are cut to that, or missed. Empty ones do not count. Where a literal is in every match, only the
+ * bytes around its places, which the native scan found, become a string and are tried.
  */
 export class RegexMatcher implements Matcher {
-  readonly needle = noNeedle;
+  readonly needle: Uint8Array;
+  private readonly literal: string;
   private carry = "";
   /** Address of the end of `carry`, and that from which nothing was searched yet. */
   private endAddress = 0;
   private from = 0;
 
-  /** `expression` has the flag g. */
-  constructor(private readonly expression: RegExp) {}
+  /** `expression` has the flag g; `literal` is in each of its matches, empty for none known. */
+  constructor(
+    private readonly expression: RegExp,
+    literal: Buffer,
+  ) {
+    this.needle = literal;
+    this.literal = literal.toString("latin1");
+  }
 
-  *matches(chunk: Chunk, bytes: Buffer): Generator<Match> {
+  *matches(chunk: Chunk, bytes: Buffer, hits: Uint32Array, hitCount: number): Generator<Match> {
+    // A full list says nothing about what comes after its last hit.
+    const known = hitCount < hits.length ? Number.POSITIVE_INFINITY : hits[hitCount - 1]!;
+    let hit = 0;
     for (const span of chunk.spans) {
       if (!span.follows) yield* this.end();
-      const text = this.carry + bytes.toString("latin1", span.offset, span.offset + span.length);
-      this.endAddress = span.address + span.length;
-      if (this.carry === "") this.from = span.address;
-      // What begins closer to the end may go on in the next chunk.
-      yield* this.scan(text, Math.max(0, text.length - MATCH_BYTES_MAX));
-      this.carry = text.slice(-CARRY_BYTES);
+      const end = span.offset + span.length;
+      for (let at = span.offset; at < end; at += SEGMENT_BYTES) {
+        const until = Math.min(at + SEGMENT_BYTES, end);
+        const first = hit;
+        while (hit < hitCount && hits[hit]! < until) hit++;
+        const holds = hit > first || until > known;
+        yield* this.segment(bytes, at, until, span.address + until - span.offset, holds);
+      }
     }
+  }
+
+  /** The next bytes in address order; `holds`: the literal begins in them, or may. */
+  private *segment(bytes: Buffer, at: number, until: number, endAddress: number, holds: boolean): Generator<Match> {
+    if (this.carry === "") this.from = endAddress - (until - at);
+    this.endAddress = endAddress;
+    const tried = this.literal === "" || holds || this.carried(bytes, at, until);
+    const text = this.carry + bytes.toString("latin1", tried ? at : Math.max(at, until - CARRY_BYTES), until);
+    // What begins closer to the end may go on in the next segment.
+    const limit = Math.max(0, text.length - MATCH_BYTES_MAX);
+    if (tried) yield* this.scan(text, limit);
+    else this.from = Math.max(this.from, endAddress - MATCH_BYTES_MAX);
+    this.carry = text.slice(-CARRY_BYTES);
+  }
+
+  /** Whether the literal is in what was kept back, or across its end. */
+  private carried(bytes: Buffer, at: number, until: number): boolean {
+    const head = bytes.toString("latin1", at, Math.min(until, at + this.literal.length - 1));
+    return (this.carry + head).includes(this.literal);
   }
 
   *end(): Generator<Match> {
@@ -123,7 +156,7 @@ export class RegexMatcher implements Matcher {
   private *scan(text: string, limit: number): Generator<Match> {
     const { expression } = this;
     const base = this.endAddress - text.length;
-    let at = this.from - base;
+    let at = Math.max(0, this.from - base);
     while (at < limit) {
       expression.lastIndex = at;
       const found = expression.exec(text);
