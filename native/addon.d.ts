@@ -58,13 +58,14 @@ export interface Addon {
   ): number;
   /**
    * On libuv's pool: with fd >= 0 fills `source` from that file at `offset`; then encodes blockCount blocks of
-   * blockPages[i] pages each, one behind the other, into `out` (as large as the source). Sets sizes[i] and sums[i].
+   * blockPages[i] pages each, from byte starts[i] of `source`, one behind the other, into `out` (as large as they are). Sets sizes[i] and sums[i].
    * Resolves to the bytes used in `out`, or a negative errno (-ENODATA: the file ended early).
    */
   packBlocks(
     fd: number,
     offset: number,
     source: Uint8Array,
+    starts: Float64Array,
     blockPages: Uint32Array,
     blockCount: number,
     level: number,

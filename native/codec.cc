@@ -153,8 +153,9 @@ class PoolJob : public Napi::AsyncWorker {
   std::vector<Napi::ObjectReference> kept_;
 };
 
-// packBlocks(fd, offset, source, blockPages, blockCount, level, out, sizes, sums): with fd >= 0 first fills `source`
-// from the file at `offset`; encodes its blocks one behind the other into `out`. Resolves to the bytes in `out`.
+// packBlocks(fd, offset, source, starts, blockPages, blockCount, level, out, sizes, sums): with fd >= 0 first fills `source`
+// from the file at `offset`; encodes the blocks at starts[i] of it one behind the other into `out`. Resolves to the bytes
+// in `out`.
 class PackJob : public PoolJob {
  public:
   explicit PackJob(const Napi::CallbackInfo& info)
@@ -162,12 +163,13 @@ class PackJob : public PoolJob {
         fd_(i32(info[0])),
         offset_(u64(info[1])),
         source_(keep<uint8_t>(info[2])),
-        blockPages_(keep<uint32_t>(info[3])),
-        blockCount_(u64(info[4])),
-        level_(i32(info[5])),
-        out_(keep<uint8_t>(info[6])),
-        sizes_(keep<uint32_t>(info[7])),
-        sums_(keep<uint32_t>(info[8])) {}
+        starts_(keep<double>(info[3])),
+        blockPages_(keep<uint32_t>(info[4])),
+        blockCount_(u64(info[5])),
+        level_(i32(info[6])),
+        out_(keep<uint8_t>(info[7])),
+        sizes_(keep<uint32_t>(info[8])),
+        sums_(keep<uint32_t>(info[9])) {}
 
  protected:
   void Execute() override {
@@ -182,14 +184,13 @@ class PackJob : public PoolJob {
     }
     std::unique_ptr<uint64_t[]> state(
         new uint64_t[static_cast<size_t>(level_ == 0 ? LZ4_sizeofState() : LZ4_sizeofStateHC()) / 8 + 1]);
-    const uint8_t* in = source_;
     uint8_t* out = out_;
     for (size_t i = 0; i < blockCount_; i++) {
       const size_t inBytes = blockPages_[i] * kPageBytes;
+      const uint8_t* in = source_ + static_cast<uint64_t>(starts_[i]);
       const size_t stored = encodeBlock(in, inBytes, level_, state.get(), out);
       sizes_[i] = static_cast<uint32_t>(stored);
       sums_[i] = XXH32(out, stored, 0);
-      in += inBytes;
       out += stored;
     }
     status_ = out - out_;
@@ -199,6 +200,7 @@ class PackJob : public PoolJob {
   int fd_;
   uint64_t offset_;
   uint8_t* source_;
+  const double* starts_;
   const uint32_t* blockPages_;
   size_t blockCount_;
   int level_;

@@ -68,9 +68,15 @@ class NumberList<T extends Float64Array | Uint32Array> {
 const uint32List = () => new NumberList<Uint32Array>(new Uint32Array(256), (length) => new Uint32Array(length));
 const float64List = () => new NumberList<Float64Array>(new Float64Array(256), (length) => new Float64Array(length));
 
-/** A batch of whole blocks for one native call: copied into `source`, or read there from [offset, ...) of `fd`. */
+/**
+ * A batch of whole blocks for one native call: in the caller's memory, or copied into the job's own, or read there from
+ * [offset, ...) of `fd`.
+ */
 class Job {
-  readonly source: Buffer;
+  source: Uint8Array;
+  private own: Buffer | undefined;
+  /** Where in `source` each block is, bytes. */
+  readonly starts: Float64Array;
   readonly out: Buffer;
   readonly blockPages: Uint32Array;
   readonly sizes: Uint32Array;
@@ -79,15 +85,26 @@ class Job {
   pageCount = 0;
   fd = -1;
   offset = 0;
+  /** The caller's memory, where the blocks are there. */
+  steady: ArrayBufferLike | undefined;
 
   constructor(readonly capacityPages: number) {
-    this.source = Buffer.allocUnsafeSlow(capacityPages * PAGE_BYTES);
+    this.source = empty;
+    this.starts = new Float64Array(capacityPages);
     this.out = Buffer.allocUnsafeSlow(capacityPages * PAGE_BYTES);
     this.blockPages = new Uint32Array(capacityPages);
     this.sizes = new Uint32Array(capacityPages);
     this.sums = new Uint32Array(capacityPages);
   }
+
+  /** For blocks that are copied or read: memory of the job's own. */
+  useOwn(): void {
+    this.own ??= Buffer.allocUnsafeSlow(this.capacityPages * PAGE_BYTES);
+    this.source = this.own;
+  }
 }
+
+const empty = new Uint8Array(0);
 
 /**
  * Streams pages into a packed file. Calls must not overlap: await each before the next. Memory: a few MiB, whatever the
@@ -150,8 +167,23 @@ export class PackedPagesWriter {
     for (let done = 0; done < pageCount; ) {
       const blockPages = Math.min(this.pagesPerBlock, pageCount - done);
       const job = await this.room(blockPages, -1, 0);
-      job.source.set(pages.subarray(done * PAGE_BYTES, (done + blockPages) * PAGE_BYTES), job.pageCount * PAGE_BYTES);
-      this.addBlock(job, blockPages);
+      const start = job.pageCount * PAGE_BYTES;
+      job.source.set(pages.subarray(done * PAGE_BYTES, (done + blockPages) * PAGE_BYTES), start);
+      this.addBlock(job, blockPages, start);
+      done += blockPages;
+    }
+    this.endRun(pageCount);
+  }
+
+  /** The same without a copy, for pages that stay as they are until finish(). */
+  async addSteadyRun(pages: Uint8Array, pageCount: number): Promise<void> {
+    if (!Number.isInteger(pageCount) || pageCount < 0 || pages.length < pageCount * PAGE_BYTES) {
+      throw new RangeError(`a run of ${pageCount} pages in ${pages.length} bytes`);
+    }
+    for (let done = 0; done < pageCount; ) {
+      const blockPages = Math.min(this.pagesPerBlock, pageCount - done);
+      const job = await this.room(blockPages, -1, 0, pages);
+      this.addBlock(job, blockPages, pages.byteOffset - job.source.byteOffset + done * PAGE_BYTES);
       done += blockPages;
     }
     this.endRun(pageCount);
@@ -163,7 +195,7 @@ export class PackedPagesWriter {
     for (let done = 0; done < pageCount; ) {
       const blockPages = Math.min(this.pagesPerBlock, pageCount - done);
       const job = await this.room(blockPages, fd, offset + done * PAGE_BYTES);
-      this.addBlock(job, blockPages);
+      this.addBlock(job, blockPages, job.pageCount * PAGE_BYTES);
       done += blockPages;
     }
     this.endRun(pageCount);
@@ -224,16 +256,20 @@ export class PackedPagesWriter {
     this.pageCount += pageCount;
   }
 
-  private addBlock(job: Job, pageCount: number): void {
+  private addBlock(job: Job, pageCount: number, start: number): void {
+    job.starts[job.blockCount] = start;
     job.blockPages[job.blockCount++] = pageCount;
     job.pageCount += pageCount;
   }
 
   /** The job that the next block goes into: the current one where it fits and comes from the same place. */
-  private async room(blockPages: number, fd: number, offset: number): Promise<Job> {
+  private async room(blockPages: number, fd: number, offset: number, steady?: Uint8Array): Promise<Job> {
     const job = this.current;
     if (job !== undefined) {
-      const follows = job.fd === fd && (fd < 0 || job.offset + job.pageCount * PAGE_BYTES === offset);
+      const follows =
+        job.steady === steady?.buffer &&
+        job.fd === fd &&
+        (fd < 0 || job.offset + job.pageCount * PAGE_BYTES === offset);
       if (follows && job.pageCount + blockPages <= job.capacityPages) return job;
       this.dispatch(job);
       this.current = undefined;
@@ -242,6 +278,9 @@ export class PackedPagesWriter {
     this.throwFailure();
     next.fd = fd;
     next.offset = offset;
+    next.steady = steady?.buffer;
+    if (steady === undefined) next.useOwn();
+    else next.source = new Uint8Array(steady.buffer);
     this.current = next;
     return next;
   }
@@ -262,8 +301,8 @@ export class PackedPagesWriter {
 
   /** Starts encoding a job; it is written when all jobs before it are. */
   private dispatch(job: Job): void {
-    const { fd, offset, source, blockPages, blockCount, out, sizes, sums } = job;
-    const encoded = native.packBlocks(fd, offset, source, blockPages, blockCount, this.level, out, sizes, sums);
+    const { fd, offset, source, starts, blockPages, blockCount, out, sizes, sums } = job;
+    const encoded = native.packBlocks(fd, offset, source, starts, blockPages, blockCount, this.level, out, sizes, sums);
     this.writes = this.writes.then(() => this.store(job, encoded));
   }
 

@@ -89,6 +89,36 @@ test("any runs of pages, in blocks of any size and level, read back as they were
   );
 });
 
+test("runs packed from where they lie, here and there in memory, give the file that copied ones give", async () => {
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(fc.tuple(kinds, fc.boolean()), { minLength: 1, maxLength: 8 }),
+      fc.integer({ min: 1, max: 20 }),
+      fc.nat(),
+      async (runKinds, pagesPerBlock, seed) => {
+        const runs = runKinds.map(([run], i) => makePages(run, seed + i * 100));
+        const copied = await pack(runs, { pagesPerBlock, level: 0 }, new Uint8Array(0));
+        // All in one piece of memory in the reverse order, but for those that are alone in theirs or copied after all.
+        const together = Buffer.concat([...runs].reverse());
+        const file = freshFile();
+        const writer = await PackedPagesWriter.create(file, { pagesPerBlock });
+        let end = together.length;
+        for (const [i, run] of runs.entries()) {
+          end -= run.length;
+          const place = runKinds[i]![1] ? run : together.subarray(end, end + run.length);
+          if (i % 3 === 2) await writer.addRun(run, run.length / PAGE_BYTES);
+          else await writer.addSteadyRun(place, run.length / PAGE_BYTES);
+        }
+        await writer.finish();
+        assert.ok(readFileSync(file).equals(readFileSync(copied)));
+        rmSync(file);
+        rmSync(copied);
+      },
+    ),
+    { numRuns: 60 },
+  );
+});
+
 test("blocks stored ahead of their turn read back in page order, and lie where they were asked to", async () => {
   await fc.assert(
     fc.asyncProperty(

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { writeImage } from "../../images/framing";
 import type { Init } from "../../images/message";
 import type { PagemapEntry } from "../../images/messages";
-import { DEFAULT_PAGES_PER_BLOCK, PackedPagesWriter } from "../../images/packedWriter";
+import { PackedPagesWriter } from "../../images/packedWriter";
 import { pageSize } from "../constants";
 import type { ImageRun } from "./memory";
 
@@ -157,13 +157,20 @@ async function writePacked(
   }
 }
 
-/** A run comes in pieces of whole blocks; pieces that do not end on a block border are put together first. */
+/** The copied pages stay until the dump is over: they are packed from where they are. */
 async function addEntry(writer: PackedPagesWriter, pieces: readonly Uint8Array[]): Promise<void> {
-  const blockBytes = DEFAULT_PAGES_PER_BLOCK * pageSize;
-  if (pieces.length === 1 || pieces.slice(0, -1).every((piece) => piece.length % blockBytes === 0)) {
-    for (const piece of pieces) await writer.addRun(piece, piece.length / pageSize);
-    return;
+  const whole = joined(pieces);
+  await writer.addSteadyRun(whole, whole.length / pageSize);
+}
+
+/** Pieces that follow each other in memory as one view; others are copied together. */
+function joined(pieces: readonly Uint8Array[]): Uint8Array {
+  const first = pieces[0]!;
+  if (pieces.length === 1) return first;
+  let end = first.byteOffset;
+  for (const piece of pieces) {
+    if (piece.buffer !== first.buffer || piece.byteOffset !== end) return Buffer.concat(pieces);
+    end += piece.length;
   }
-  const whole = Buffer.concat(pieces);
-  await writer.addRun(whole, whole.length / pageSize);
+  return new Uint8Array(first.buffer, first.byteOffset, end - first.byteOffset);
 }
