@@ -9,7 +9,7 @@ import { test } from "node:test";
 import { FaultlineError } from "../../src/errors";
 import { ImageDirectory } from "../../src/images/directory";
 import { verifyDirectory } from "../../src/images/verify";
-import { type DumpOptions, type DumpPhase, dump } from "../../src/task/dump/dump";
+import { type DumpOptions, type DumpPhase, type DumpResult, dump } from "../../src/task/dump/dump";
 import { restore } from "../../src/task/restore/restore";
 import { criuRestore } from "../support/criu";
 import { processStat } from "../support/processes";
@@ -52,8 +52,9 @@ test("a dump with lz4-hc takes less room than one with lz4, and verifies and res
     withProgram("heap", async (program) => {
       const fast = await dumpOf(program, images.join("fast"), { after: "run", compress: "lz4" });
       const small = await dumpOf(program, images.join("small"), { after: "kill", compress: "lz4-hc" });
-      assert.equal(small.pageCount, fast.pageCount);
-      assert.ok(small.pageFileBytes < fast.pageFileBytes, `${small.pageFileBytes} against ${fast.pageFileBytes}`);
+      // A page: the program ran on in between, and may have touched one more.
+      const pageBytes = ({ pageFileBytes, pageCount }: DumpResult) => pageFileBytes / pageCount;
+      assert.ok(pageBytes(small) < pageBytes(fast), `${pageBytes(small)} against ${pageBytes(fast)}`);
       assert.deepEqual(verifyDirectory(images.join("small")).findings, []);
       await program.gone();
       const { waitExit } = await restore({ imagesDir: images.join("small") });
