@@ -189,7 +189,7 @@ export function load(server: Server, milliseconds: number, over?: Promise<unknow
     let ranMs = milliseconds;
     void over?.then(() => {
       ranMs = Math.min(ranMs, performance.now() - start);
-      child.kill("SIGUSR1");
+      child.stdin.end();
     });
     let text = "";
     child.stdout.on("data", (chunk: Buffer) => {
