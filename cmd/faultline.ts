@@ -24,6 +24,7 @@ const verbs: readonly Verb[] = [
   { name: "check", summary: "what this machine or a process lacks for a dump", load: () => require("./check") },
   { name: "verify", summary: "check an image directory", load: () => require("./verify") },
   { name: "lazy-pages", summary: "serve `criu restore --lazy-pages`", load: () => require("./lazy-pages") },
+  { name: "page-server", summary: "take the pages of `criu dump --page-server`", load: () => require("./page-server") },
   { name: "restore", summary: "bring a dumped process tree back", load: () => require("./restore") },
   { name: "serve", summary: "dump and restore on request, over a Unix socket", load: () => require("./serve") },
   { name: "inspect", summary: "look into checkpoint images", load: () => require("./inspect") },

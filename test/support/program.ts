@@ -2,7 +2,7 @@
 // The protocol with the program is described in test/programs/README.md. Not for dumping or restoring: see the engines.
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
-import { closeSync, existsSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { closeSync, existsSync, linkSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir, userInfo } from "node:os";
 import { extname, join, resolve } from "node:path";
 import { endProcesses, isGone, type ProcessStat, processStat, processTree, sessionMembers } from "./processes";
@@ -87,8 +87,18 @@ export function compileProgram(name: string, link: "static" | "dynamic" = progra
   mkdirSync(folder, { recursive: true, mode: 0o755 });
   const temporary = `${executable}.${process.pid}`;
   execFileSync("gcc", [...all, "-o", temporary, source, "-lm"], { stdio: ["ignore", "inherit", "inherit"] });
-  renameSync(temporary, executable);
+  publish(temporary, executable);
   return executable;
+}
+
+/** Gives the file its name unless another test process was first: that one's program may run already, and must stay named. */
+export function publish(temporary: string, name: string): void {
+  try {
+    linkSync(temporary, name);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+  }
+  rmSync(temporary);
 }
 
 export interface StartOptions {

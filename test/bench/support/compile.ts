@@ -1,10 +1,10 @@
 // Compiles a C file of test/bench/c once and gives the executable. Programs under test are test/support/program.ts's.
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
 import { tmpdir, userInfo } from "node:os";
 import { join } from "node:path";
-import { repositoryRoot } from "../../support/program";
+import { publish, repositoryRoot } from "../../support/program";
 
 const folder = join(repositoryRoot, "test", "bench", "c");
 const flags = ["-O2", "-std=gnu17", "-Wall", "-Wextra", "-Werror", "-pthread"];
@@ -21,6 +21,6 @@ export function compileYardstick(name: string): string {
   mkdirSync(cache, { recursive: true });
   const temporary = `${executable}.${process.pid}`;
   execFileSync("gcc", [...flags, "-o", temporary, join(folder, `${name}.c`)], { stdio: "inherit" });
-  renameSync(temporary, executable);
+  publish(temporary, executable);
   return executable;
 }
