@@ -256,6 +256,8 @@ static Napi::Value uffdRead(const Napi::CallbackInfo& info) {
       out[3] = static_cast<double>(message.event == kEventPagefault ? message.third & low : message.third);
     }
     total += count;
+    // The kernel gives all that is queued: fewer than there was room for were all. What comes later is polled for.
+    if (count < room) break;
   }
   return number(info.Env(), total == 0 ? -failure : static_cast<int64_t>(total));
 }

@@ -101,7 +101,8 @@ static Napi::Value epollWait(const Napi::CallbackInfo& info) {
   if (timeoutUs >= 0 && timeoutUs < spinUs) spinUs = static_cast<int64_t>(timeoutUs);
   auto out = info[3].As<Napi::Float64Array>();
   epoll_event events[kMostReady];
-  int got = spinReady(epoll, events, spinUs);
+  // Whoever does not spin sleeps at once: nothing can have come since the last look that the sleep would not see.
+  int got = spinUs > 0 || timeoutUs == 0 ? spinReady(epoll, events, spinUs) : 0;
   if (got == 0 && timeoutUs != 0 && (timeoutUs < 0 || timeoutUs > spinUs)) {
     got = sleepReady(epoll, events, timeoutUs < 0 ? timeoutUs : timeoutUs - spinUs);
   }

@@ -206,8 +206,9 @@ export class Pager implements PolicyActions {
   step(mostUs: number = PAGER_SLEEP_US): { readonly control: boolean } {
     const result = this.waiter.wait(Math.min(mostUs, this.sleepUs()));
     const { control } = result;
-    const exited = [...result.exited];
-    for (const uffd of [...result.readable]) {
+    // The result is the waiter's, and valid until the next wait: nothing below waits.
+    const { readable, exited } = result;
+    for (const uffd of readable) {
       const context = this.contexts.get(uffd);
       if (context !== undefined) this.receive(context);
     }
@@ -370,7 +371,9 @@ export class Pager implements PolicyActions {
     const nowUs = this.waiter.nowUs();
     let untilUs = this.probeUs;
     for (const context of this.contexts.values()) {
-      for (const deferred of context.deferred.values()) untilUs = Math.min(untilUs, deferred.retryAtUs);
+      if (context.deferred.size > 0) {
+        for (const deferred of context.deferred.values()) untilUs = Math.min(untilUs, deferred.retryAtUs);
+      }
       untilUs = Math.min(untilUs, this.backgroundAtUs(context));
     }
     return Math.max(0, untilUs - nowUs);
@@ -403,10 +406,16 @@ export class Pager implements PolicyActions {
   private background(): void {
     const nowUs = this.waiter.nowUs();
     if (nowUs < this.lingerUs) return;
-    const ready = [...this.contexts.values()].filter((context) => this.hasBackground(context, nowUs));
-    if (ready.length === 0) return;
-    this.turn = (this.turn + 1) % ready.length;
-    this.backgroundStep(ready[this.turn]!, nowUs);
+    let ready = 0;
+    for (const context of this.contexts.values()) if (this.hasBackground(context, nowUs)) ready++;
+    if (ready === 0) return;
+    this.turn = (this.turn + 1) % ready;
+    let before = this.turn;
+    for (const context of this.contexts.values()) {
+      if (!this.hasBackground(context, nowUs) || before-- > 0) continue;
+      this.backgroundStep(context, nowUs);
+      return;
+    }
   }
 
   private hasBackground(context: Context, nowUs: number): boolean {

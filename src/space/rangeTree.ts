@@ -144,6 +144,78 @@ function appendInner(inner: Inner, other: Inner, from: number, to: number): void
   }
 }
 
+/** Moves ranges [from, count) by `by` places: for so few numbers a loop is faster than copyWithin, which leaves compiled code. */
+function moveRanges(leaf: Leaf, from: number, by: number): void {
+  const { numbers, sources, count } = leaf;
+  if (by > 0) {
+    for (let i = count * 3 - 1; i >= from * 3; i--) numbers[i + by * 3] = numbers[i]!;
+    for (let i = count - 1; i >= from; i--) sources[i + by] = sources[i]!;
+  } else {
+    for (let i = from * 3; i < count * 3; i++) numbers[i + by * 3] = numbers[i]!;
+    for (let i = from; i < count; i++) sources[i + by] = sources[i]!;
+  }
+  leaf.count = count + by;
+}
+
+/** Leaves with fewer ranges do not shrink here, because they may have to be merged. */
+const SHRINK_FROM = 58;
+
+/**
+ * Gives [page, page + pageCount) of range `at` a state. What it touches at either end of the range is in the leaf too. False,
+ * and nothing changed, where there is no room or the leaf might have to be merged.
+ */
+function fill(leaf: Leaf, at: number, page: number, pageCount: number, state: number): boolean {
+  const { numbers, sources } = leaf;
+  const first = numbers[at * 3]!;
+  const left = page - first;
+  const right = numbers[at * 3 + 1]! - left - pageCount;
+  const end = page + pageCount;
+  const joinsLeft = left === 0 && sources[at - 1] === state && numbers[at * 3 - 3]! + numbers[at * 3 - 2]! === page;
+  const joinsRight = right === 0 && sources[at + 1] === state && numbers[at * 3 + 3] === end;
+  if (leaf.count < SHRINK_FROM && ((joinsLeft && right === 0) || (joinsRight && left === 0))) return false;
+  if (joinsLeft && joinsRight) {
+    numbers[at * 3 - 2]! += pageCount + numbers[at * 3 + 4]!;
+    moveRanges(leaf, at + 2, -2);
+    return true;
+  }
+  if (joinsLeft) {
+    numbers[at * 3 - 2]! += pageCount;
+    if (right === 0) moveRanges(leaf, at + 1, -1);
+    else clipFront(numbers, at, pageCount);
+    return true;
+  }
+  if (joinsRight) {
+    numbers[at * 3 + 3] = page;
+    numbers[at * 3 + 4]! += pageCount;
+    if (left === 0) moveRanges(leaf, at + 1, -1);
+    else numbers[at * 3 + 1] = left;
+    return true;
+  }
+  const more = (left > 0 ? 1 : 0) + (right > 0 ? 1 : 0);
+  if (leaf.count + more > WIDTH) return false;
+  const image = numbers[at * 3 + 2]!;
+  const source = sources[at]!;
+  if (more > 0) moveRanges(leaf, at + 1, more);
+  const middle = left > 0 ? at + 1 : at;
+  if (left > 0) numbers[at * 3 + 1] = left;
+  put(leaf, middle, page, pageCount, 0, state);
+  if (right > 0) put(leaf, middle + 1, end, right, image + left + pageCount, source);
+  return true;
+}
+
+function clipFront(numbers: Float64Array, at: number, pageCount: number): void {
+  numbers[at * 3]! += pageCount;
+  numbers[at * 3 + 1]! -= pageCount;
+  numbers[at * 3 + 2]! += pageCount;
+}
+
+function put(leaf: Leaf, at: number, page: number, pageCount: number, imagePage: number, source: number): void {
+  leaf.numbers[at * 3] = page;
+  leaf.numbers[at * 3 + 1] = pageCount;
+  leaf.numbers[at * 3 + 2] = imagePage;
+  leaf.sources[at] = source;
+}
+
 export class RangeTree {
   private owner: Owner = {};
   private root: Node;
@@ -288,6 +360,34 @@ export class RangeTree {
     target.count++;
     if (right !== undefined) countMissing(right);
     return right;
+  }
+
+  /**
+   * Replaces pages [page, page + pageCount), which lie inside one range with a source, by a negative state, in place: what an
+   * install does. False, and nothing is changed, where it would take more than moving ranges within one leaf that this tree
+   * owns: then cut and insert do it. Joins with neighbours of the same state. O(log n), without allocating.
+   */
+  fillInLeaf(page: number, pageCount: number, state: number): boolean {
+    let node = this.root;
+    while (!node.leaf) {
+      if (node.owner !== this.owner) return false;
+      node = node.children[childIndex(node, page)]!;
+    }
+    const at = leafIndex(node, page);
+    if (node.owner !== this.owner || at < 0 || node.sources[at]! < 0) return false;
+    const first = node.numbers[at * 3]!;
+    const end = first + node.numbers[at * 3 + 1]!;
+    if (page + pageCount > end) return false;
+    // At the ends of a leaf what is to be joined may be in the next one.
+    if ((at === 0 && page === first) || (at === node.count - 1 && page + pageCount === end)) return false;
+    if (!fill(node, at, page, pageCount, state)) return false;
+    let above = this.root;
+    while (!above.leaf) {
+      above.missing -= pageCount;
+      above = above.children[childIndex(above, page)]!;
+    }
+    above.missing -= pageCount;
+    return true;
   }
 
   /** Takes [page, page + pageCount) out: ranges inside it go, ranges across its ends are clipped. */

@@ -112,6 +112,8 @@ export class Space {
 
   /** The kernel said that these pages are there. Pages outside the known layout become part of it. O(log n). */
   installed(page: number, pageCount: number): void {
+    checkRange(page, pageCount);
+    if (pageCount > 0 && this.tree.fillInLeaf(page, pageCount, INSTALLED)) return;
     this.set(page, pageCount, INSTALLED, 0);
   }
 

@@ -77,8 +77,9 @@ export class KernelWaiter implements UffdWaiter {
 
   wait(timeoutUs: number): WaitResult {
     const { result, ready } = this;
-    result.readable.length = 0;
-    result.exited.length = 0;
+    // Setting a length, even to what it is, is a call into V8's runtime.
+    if (result.readable.length > 0) result.readable.length = 0;
+    if (result.exited.length > 0) result.exited.length = 0;
     result.control = false;
     const timeout = timeoutUs === Number.POSITIVE_INFINITY ? -1 : Math.max(0, Math.ceil(timeoutUs));
     const spinUs = timeout === 0 ? 0 : Math.max(0, this.activeUs + this.spinUs - this.nowUs());

@@ -152,6 +152,49 @@ test("many ranges: deep trees agree with the model under random change", () => {
   );
 });
 
+test("installs in any order, alone and beside each other, leave one installed range and nothing missing", () => {
+  fc.assert(
+    fc.property(fc.integer({ min: 1, max: 2 ** 31 - 1 }), (seed) => {
+      let state = seed;
+      const random = (below: number): number => {
+        state = (Math.imul(state, 48271) >>> 0) % 2147483647 || 1;
+        return state % below;
+      };
+      const wide = 3000;
+      let space = Space.empty();
+      // Two image runs that do not go on from each other, and a border of what was there before.
+      space.addImage(1000, wide / 2, 0, 7000);
+      space.addImage(1000 + wide / 2, wide / 2, 1, 0);
+      const there = new Set<number>();
+      const forks: { space: Space; there: Set<number> }[] = [];
+      const check = (checked: Space, model: Set<number>): void => {
+        assert.equal(checked.missingPages, wide - model.size);
+        for (let p = 0; p < wide; p++) {
+          const image = p < wide / 2 ? `image 0 ${7000 + p}` : `image 1 ${p - wide / 2}`;
+          if (show(checked, 1000 + p) !== (model.has(p) ? "installed" : image)) assert.fail(`page ${p}`);
+        }
+      };
+      for (let i = 0; i < 3000; i++) {
+        const at = random(wide);
+        const length = Math.min(random(4) === 0 ? 16 : 1, wide - at);
+        space.installed(1000 + at, length);
+        for (let p = at; p < at + length; p++) there.add(p);
+        if (random(1000) === 0) {
+          forks.push({ space, there: new Set(there) });
+          space = space.fork();
+        }
+      }
+      check(space, there);
+      for (const fork of forks) check(fork.space, fork.there);
+      for (let p = 0; p < wide; p++) space.installed(1000 + p, 1);
+      assert.equal(space.missingPages, 0);
+      assert.equal(space.at(1000).pageCount, wide);
+      assert.equal(space.measure().ranges, 1);
+    }),
+    { numRuns: 20 },
+  );
+});
+
 test("a sparse space of 16 TiB with 100 000 VMAs stays below 64 bytes a range, with lookups of logarithmic depth", () => {
   const areas = 100_000;
   const stride = Math.floor((16 * 2 ** 40) / 4096 / areas);
