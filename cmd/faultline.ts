@@ -2,6 +2,7 @@
 // One file per verb beside this one; no logic here beyond dispatch and the last error handler.
 import type { Command } from "commander";
 import type { FaultlineError } from "../src/errors";
+import { guardStandardOutput } from "./support/standardOutput";
 import { version } from "./support/version";
 
 /** A verb's file exports `define`, which adds its options, help, example and action to `command`. */
@@ -34,6 +35,8 @@ async function main(argv: readonly string[]): Promise<void> {
   // `help VERB` is `VERB --help`: commander's own would not know the verb's options, since its file is not loaded.
   if (argv[2] === "help" && argv[3] !== undefined) return main([...argv.slice(0, 2), argv[3], "--help"]);
   const first = argv[2];
+  // A restore mostly prints nothing, and is short itself: it asks for the guard where it prints.
+  if (first !== "restore") guardStandardOutput();
   if ((first === "--version" || first === "-V") && argv.length === 3) {
     process.stdout.write(`${version()}\n`);
     return;
@@ -42,7 +45,13 @@ async function main(argv: readonly string[]): Promise<void> {
   const program = new Command("faultline")
     .description("Freeze a Linux process tree into an image directory and restore it lazily.")
     .version(version(), "-V, --version")
-    .configureOutput({ outputError: (text, write) => write(usageLine(text)) })
+    .configureOutput({
+      outputError: (text, write) => write(usageLine(text)),
+      writeOut(text) {
+        guardStandardOutput();
+        process.stdout.write(text);
+      },
+    })
     .exitOverride();
   for (const verb of verbs) {
     const command = program.command(verb.name).description(verb.summary);
@@ -91,13 +100,5 @@ function isFaultlineError(error: unknown): error is FaultlineError {
 function isSystemError(error: unknown): error is NodeJS.ErrnoException {
   return error instanceof Error && typeof (error as NodeJS.ErrnoException).syscall === "string";
 }
-
-// A reader that closes the pipe early (`| head`) is not an error.
-process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-  if (error.code === "EPIPE") process.exit(process.exitCode ?? 0);
-  // A full disk, or a standard output that was closed before: what was asked for was not told.
-  process.stderr.write(`faultline: standard output cannot be written: ${error.message}\n`);
-  process.exit(1);
-});
 
 main(process.argv).catch(fail);

@@ -7,6 +7,7 @@ import { native } from "../src/native";
 import type { ErrorPolicy, PagerOptions, SessionReport } from "../src/pager/requests";
 import type { ExitStatus, RestoreOptions, RestoreProgress, RestoreResult } from "../src/task/restore/restore";
 import { bytesOption, onErrorHelp, policyOption, wholeOption } from "./support/options";
+import { guardStandardOutput } from "./support/standardOutput";
 import { signalDescriptor } from "./support/statusDescriptor";
 
 interface Options {
@@ -178,6 +179,7 @@ function announce(options: Options, result: RestoreResult): void {
 }
 
 function print(value: object): void {
+  guardStandardOutput();
   process.stdout.write(`${JSON.stringify(value)}\n`);
 }
 

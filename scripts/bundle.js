@@ -13,8 +13,8 @@ const { Script } = require("node:vm");
 const dist = join(__dirname, "..", "dist");
 /** Packages that are plain CommonJS and small; all others are loaded as usual. */
 const bundled = ["commander"];
-/** The verbs whose start matters; the others are read from their files. */
-const verbs = ["restore", "dump"];
+/** The verb whose start matters; bin/faultline starts the others without a bundle. */
+const verbs = ["restore"];
 
 /** The file that `name` means in `from`, or undefined for what stays outside. */
 function resolve(from, name) {
@@ -84,7 +84,13 @@ function load(id) {
   loaded.set(id, module);
   const [names, run] = modules[id];
   const file = join(dist, id);
-  const here = (name) => (names[name] === undefined ? outside(name.startsWith(".") ? join(dirname(file), name) : name) : load(names[name]));
+  // Nobody starts a program by commander, and Node takes milliseconds to load what it would do so with.
+  const later = (name) => new Proxy({}, { get: (_, key) => outside(name)[key] });
+  const here = (name) => {
+    if (names[name] !== undefined) return load(names[name]);
+    if (name === "node:child_process" && id.includes("node_modules/commander/")) return later(name);
+    return outside(name.startsWith(".") ? join(dirname(file), name) : name);
+  };
   run.call(module.exports, module.exports, here, module, file, dirname(file));
   return module.exports;
 }

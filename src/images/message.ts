@@ -129,6 +129,12 @@ class MessageReader {
     const scalar = field.kind !== "message" && field.kind !== "string" && field.kind !== "bytes";
     if (!scalar || wire !== Wire.Bytes) {
       list.push(this.value(owner, field, wire, end, depth));
+      // Registers come as hundreds of numbers, each with the same tag.
+      const tag = (field.number << 3) | wire;
+      while (scalar && tag < 0x80 && this.position < end && this.buffer[this.position] === tag) {
+        this.position += 1;
+        list.push(this.value(owner, field, wire, end, depth));
+      }
       return;
     }
     const stop = this.lengthPrefixed();

@@ -46,7 +46,8 @@ export class PagerThread {
   static here(options: Partial<PagerOptions> = {}, warn: (line: string) => void = () => undefined): PagerThread {
     const { PagerService, raisePriority } = require("./service") as typeof import("./service");
     const thread = new PagerThread(warn);
-    const service = new PagerService({ ...defaultPagerOptions, ...options }, (reply) => thread.receive(reply));
+    const all = { ...defaultPagerOptions, ...options };
+    const service = new PagerService(all, (reply) => thread.receive(reply), false);
     thread.seat = {
       deliver(command) {
         service.execute(command);

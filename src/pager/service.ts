@@ -25,13 +25,16 @@ export class PagerService {
   readonly #images = new OpenImages();
   readonly #pager: Pager;
   readonly #send: (reply: Reply) => void;
+  readonly #ahead: boolean;
   /** Sessions whose tasks get their recorded working sets. */
   readonly #useWorkingSets = new Set<number>();
   /** Restores whose tasks do not run before their working sets are in, at the longest until a time. */
   #held: { readonly id: number; readonly sessionId: number; readonly untilUs: number }[] = [];
 
-  constructor(options: PagerOptions, send: (reply: Reply) => void) {
+  /** `ahead`: a session's images are opened with it, while others work, and not when they are needed. */
+  constructor(options: PagerOptions, send: (reply: Reply) => void, ahead: boolean) {
     this.#send = send;
+    this.#ahead = ahead;
     this.#waiter = new KernelWaiter(options.spinUs);
     if (options.traceFile !== undefined) {
       const trace = require("./trace") as typeof import("./trace");
@@ -114,7 +117,7 @@ export class PagerService {
         this.#pager.openSession(sessionId, imagesDir, record);
         if (record !== true && workingSet !== false) this.#useWorkingSets.add(sessionId);
         this.#images.openSession(sessionId, imagesDir);
-        this.#images.openAhead(sessionId);
+        if (this.#ahead) this.#images.openAhead(sessionId);
         break;
       }
       case "prepare":

@@ -6,7 +6,7 @@ import { PagerService, raisePriority } from "./service";
 import { WarmUp } from "./warmUp";
 
 const port = parentPort!;
-const service = new PagerService(workerData as PagerOptions, (reply) => port.postMessage(reply));
+const service = new PagerService(workerData as PagerOptions, (reply) => port.postMessage(reply), true);
 
 /** False when the thread is to end. */
 function executeAll(): boolean {

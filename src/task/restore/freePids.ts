@@ -16,10 +16,10 @@ export async function awaitFreePids(
   check: () => void = () => undefined,
   patienceMs = ZOMBIE_PATIENCE_MS,
 ): Promise<void> {
-  const end = performance.now() + patienceMs;
+  const startMs = Date.now();
   for (let taken = takenOf(tids); taken.length > 0; taken = takenOf(taken)) {
     const alive = taken.find((tid) => zombieParent(tid) === undefined);
-    if (alive !== undefined || performance.now() > end) throw busy(taken, alive);
+    if (alive !== undefined || Date.now() - startMs > patienceMs) throw busy(taken, alive);
     await sleep(ZOMBIE_POLL_MS);
     check();
   }
