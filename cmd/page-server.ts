@@ -54,6 +54,6 @@ async function serve(options: Options): Promise<void> {
   if (options.json === true) process.stdout.write(`${JSON.stringify({ objects, pages, bytes: pages * 4096 })}\n`);
   else
     process.stderr.write(
-      `faultline: ${objects} address spaces and segments, ${((pages * 4096) / 2 ** 20).toFixed(1)} MiB\n`,
+      `faultline: ${objects} ${objects === 1 ? "object" : "objects"}, ${((pages * 4096) / 2 ** 20).toFixed(1)} MiB\n`,
     );
 }

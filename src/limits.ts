@@ -51,6 +51,8 @@ export const UNREADABLE_RETRY_US = 1_000_000;
 export const PROBE_US = 1_000_000;
 /** Longest sleep of the pager, microseconds. */
 export const PAGER_SLEEP_US = 1_000_000;
+/** So many address spaces may have exited unnoticed until the next probe; with more, each fork asks after older ones. */
+export const CONTEXTS_UNASKED_MAX = 8;
 /** The first pause before the process behind a failed context is looked for, microseconds; it doubles with each search. */
 export const SEARCH_FIRST_US = 5000;
 /** Searches for that process before its pages are poisoned instead: about 2.5 s. */

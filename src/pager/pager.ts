@@ -2,6 +2,7 @@
 // only this thread reads events and changes a layout, which is what keeps stale bytes out (docs/pager.md).
 import { FaultlineError } from "../errors";
 import {
+  CONTEXTS_UNASKED_MAX,
   DEFER_FIRST_US,
   DEFER_MOST_US,
   DRAIN_BUSY_US,
@@ -275,7 +276,7 @@ export class Pager implements PolicyActions {
     this.contexts.set(uffd, child);
     this.waiter.add(uffd);
     this.hooks.forked?.(child);
-    this.probeOldest();
+    if (this.contexts.size > CONTEXTS_UNASKED_MAX) this.probeOldest();
     if (child.state === "failed") applyPolicy(this, child, this.closingPolicy());
   }
 
@@ -544,8 +545,8 @@ export class Pager implements PolicyActions {
   }
 
   /**
-   * Every new context asks after two that were not asked for the longest time, so that copies of a program that forks all
-   * the time do not pile up until the next probe: those that have exited are never many more than those that live.
+   * Where there are many, every new context asks after two that were not asked for the longest time, so that copies of a
+   * program that forks all the time do not pile up until the next probe.
    */
   private probeOldest(): void {
     for (let asked = 0; asked < 2; asked++) {
