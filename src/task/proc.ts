@@ -211,7 +211,8 @@ export function childrenOf(pid: number): number[] {
     try {
       text = readFileSync(`/proc/${pid}/task/${tid}/children`, "latin1");
     } catch (cause) {
-      if ((cause as NodeJS.ErrnoException).code === "ENOENT" && tid !== String(pid)) continue; // the thread ended
+      const { code } = cause as NodeJS.ErrnoException;
+      if ((code === "ENOENT" || code === "ESRCH") && tid !== String(pid)) continue; // the thread ended
       throw procError(cause, `/proc/${pid}/task/${tid}/children`, pid);
     }
     children.push(...text.split(" ").filter(Boolean).map(Number));

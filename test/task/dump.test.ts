@@ -190,6 +190,46 @@ test("a terminal of the tree with input that nobody has read is an obstacle", as
   });
 });
 
+test("a process whose first thread has ended is an obstacle, not a zombie", async () => {
+  await withTempDir("dump", async (images) => {
+    const script =
+      "import threading,time,ctypes\nthreading.Thread(target=time.sleep,args=(1000,)).start()\n" +
+      "ctypes.CDLL(None).syscall(60,0)"; // exit(2), of the thread
+    const child = spawn("python3", ["-c", script], { stdio: "ignore", detached: true });
+    const pid = child.pid as number;
+    try {
+      await waitFor("the end of the first thread", () => processStat(pid)?.state === "Z");
+      const expected = new RegExp(`pid ${pid}: its first thread has ended, and others go on`);
+      await assert.rejects(dump({ pid, directory: images.join("img"), shellJob: true }), expected);
+    } finally {
+      process.kill(-pid, "SIGKILL");
+      await once(child, "exit");
+    }
+  });
+});
+
+test("a SIGSTOP that arrives during a dump stops the program when it is over", async () => {
+  await withTempDir("dump", (images) =>
+    withProgram("blocked_forever", async (program) => {
+      for (let round = 0; round < 5; round++) {
+        let sent: Promise<unknown> | undefined;
+        const onProgress = ({ phase }: { phase: DumpPhase }): void => {
+          // Some come before the thread stops, some while it stands or runs the agent.
+          const script = `for i in 1 2 3 4 5 6 7 8; do kill -STOP ${program.pid}; done`;
+          if (phase === "freeze") sent = once(spawn("sh", ["-c", script]), "exit");
+        };
+        await dumpOf(program, images.join(String(round)), { after: "run", onProgress });
+        await sent;
+        await waitFor("the stop", () => processStat(program.pid)?.state === "T");
+        process.kill(program.pid, "SIGCONT");
+        await waitFor("the program to go on", () => processStat(program.pid)?.state !== "T");
+      }
+      program.go();
+      assert.equal(await program.verdict(), "PASS");
+    }),
+  );
+});
+
 test("a program that is left stopped is stopped, and goes on at SIGCONT", async () => {
   await withTempDir("dump", (images) =>
     withProgram("heap", async (program) => {

@@ -73,7 +73,7 @@ export class FrozenTree implements Disposable {
         break;
       }
       if (found.length > 0) continue;
-      this.#tasks = treeOf(this.root).map((pid) => this.#task(pid));
+      this.#tasks = treeOf(this.root).flatMap((pid) => unlessEnded(pid === this.root, () => [this.#task(pid)]));
       return;
     }
     throw new FaultlineError("SYSTEM", "the tree makes new tasks faster than they can be stopped", { pid: this.root });
@@ -142,10 +142,19 @@ export class FrozenTree implements Disposable {
 
   #task(pid: number): FrozenTask {
     const stat = readStat(pid);
-    if (stat.state === "Z") return { pid, stat, state: "zombie", stopSignal: 0, threads: [] };
-    const threads = threadsOf(pid).map((tid) => this.#threads.get(tid));
-    if (threads.some((thread) => thread === undefined)) {
-      throw new FaultlineError("SYSTEM", "a thread of the task escaped the freeze", { pid });
+    if (stat.state === "Z") {
+      if (hasOtherThreads(pid)) {
+        throw new FaultlineError("UNSUPPORTED", "the task's first thread has ended, and others go on", { pid });
+      }
+      return { pid, stat, state: "zombie", stopSignal: 0, threads: [] };
+    }
+    const threads: Tracee[] = [];
+    for (const tid of threadsOf(pid)) {
+      const tracee = this.#threads.get(tid);
+      if (tracee !== undefined) threads.push(tracee);
+      else if (tid === pid || !isEnding(pid, tid)) {
+        throw new FaultlineError("SYSTEM", `thread ${tid} of the task escaped the freeze`, { pid });
+      }
     }
     const signal = this.#stops.get(pid) ?? 0;
     const stopped = stopSignals.has(signal);
@@ -154,7 +163,7 @@ export class FrozenTree implements Disposable {
       stat,
       state: stopped ? "stopped" : "alive",
       stopSignal: stopped ? signal : 0,
-      threads: threads as Tracee[],
+      threads,
     };
   }
 
@@ -213,14 +222,24 @@ function undoWakeUp(tracee: Tracee): void {
   tracee.setRegisters(undoInterruption(registers, "resume"));
 }
 
-/** The threads of a process; none for a zombie, nor for one that ended since it was listed. */
-function runningThreads(pid: number, isRoot: boolean): number[] {
+/** What `look` gives; nothing where the process ended since it was listed. */
+function unlessEnded<T>(isRoot: boolean, look: () => T[]): T[] {
   try {
-    return readStat(pid).state === "Z" ? [] : threadsOf(pid);
+    return look();
   } catch (error) {
     if (!isRoot && error instanceof FaultlineError && error.code === "NOT_FOUND") return [];
     throw error;
   }
+}
+
+/** The threads of a process; none for a zombie. */
+function runningThreads(pid: number, isRoot: boolean): number[] {
+  return unlessEnded(isRoot, () => (readStat(pid).state === "Z" ? [] : threadsOf(pid)));
+}
+
+/** Whether a process has a thread besides its first that has not ended. Throws NOT_FOUND. */
+export function hasOtherThreads(pid: number): boolean {
+  return threadsOf(pid).some((tid) => tid !== pid && !isEnding(pid, tid));
 }
 
 /** Sleeps without serving anything else. */

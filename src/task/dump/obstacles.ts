@@ -13,7 +13,7 @@ import { isPacketMaster } from "./descriptors/terminals";
 import { unixSockets } from "./descriptors/unixSockets";
 import { hasBreakingLease } from "./fileLocks";
 import { typeOf } from "./filesTable";
-import { isForking, pause, treeOf } from "./freeze";
+import { hasOtherThreads, isForking, pause, treeOf } from "./freeze";
 import { modeType, OpenFile, openFlag } from "./openFile";
 import { allocatedBytes, hasOtherName, heldFile, pathState } from "./regularFiles";
 import { isDeleted, mappingObstacle } from "./vmas";
@@ -77,7 +77,7 @@ export function findObstacles(root: number, options: ObstacleOptions): Obstacle[
       ...whileItLasts(pid, pid === root, () => {
         const stat = readStat(pid);
         const ofSession = sessionObstacles(stat, pids, options);
-        if (stat.state === "Z") return ofSession;
+        if (stat.state === "Z") return [...ofSession, ...leaderlessObstacles(pid)];
         return [
           ...ofSession,
           ...taskObstacles(pid),
@@ -99,31 +99,40 @@ const triesMax = 100;
 const triesPauseMs = 2;
 
 /**
- * What `look` finds at a process that goes on meanwhile: things vanish when it ends (then nothing is found) or starts another
- * program (then it looks again).
+ * What `look` finds at a process that goes on meanwhile: things vanish when it ends (then nothing is found, or what there is to
+ * find at a zombie) or starts another program (then it looks again). Of a process that has just ended, /proc answers almost
+ * any error, EACCES too.
  */
 function whileItLasts<T>(pid: number, isRoot: boolean, look: () => T[]): T[] {
   for (let tries = 1; ; tries++) {
     try {
       return look();
     } catch (error) {
-      if (!isGone(error) || tries === triesMax) throw error;
-      if (!exists(pid)) {
-        if (isRoot) throw error;
-        return [];
-      }
+      const state = stateOf(pid);
+      if (state === "gone" && !isRoot) return [];
+      if (tries === triesMax || (!isGone(error) && state === "lives")) throw error;
       pause(triesPauseMs);
     }
   }
 }
 
-function exists(pid: number): boolean {
+function stateOf(pid: number): "lives" | "zombie" | "gone" {
   try {
-    return readStat(pid).state !== "X";
+    const { state } = readStat(pid);
+    return state === "X" ? "gone" : state === "Z" ? "zombie" : "lives";
   } catch (error) {
-    if (isGone(error)) return false;
+    if (isGone(error)) return "gone";
     throw error;
   }
+}
+
+/** A process whose first thread called pthread_exit(3): it looks like a zombie. */
+function leaderlessObstacles(pid: number): Obstacle[] {
+  for (let tries = 1; tries < triesMax; tries++) {
+    if (!hasOtherThreads(pid)) return [];
+    pause(triesPauseMs); // it may be just ending as a whole
+  }
+  return [{ pid, reason: "its first thread has ended, and others go on" }];
 }
 
 /** What tasks can share without being threads (clone(2)), and how an obstacle names it. */
