@@ -1,6 +1,6 @@
 // faultline restore: brings an image directory back as running processes. Options as CRIU's where the meaning is the same.
-import { closeSync, writeFileSync, writeSync } from "node:fs";
-import { resolve } from "node:path";
+import { accessSync, closeSync, constants, existsSync, writeFileSync, writeSync } from "node:fs";
+import { dirname, resolve } from "node:path";
 import type { Command } from "commander";
 import { checked, FaultlineError } from "../src/errors";
 import { native } from "../src/native";
@@ -97,10 +97,9 @@ async function run(options: Options): Promise<void> {
     ...pagerOptions,
   };
   const result = await restore(request);
-  if (detached) signals.end();
-  else signals.passTo(result.pid);
+  if (!detached) signals.passTo(result.pid);
   announce(options, result);
-  if (detached) await serveDetached(options, result);
+  if (detached) await serveDetached(options, result, signals);
   else process.exitCode = await serveForeground(options, result);
   signals.end();
 }
@@ -127,7 +126,7 @@ class SignalRelay {
   /** The tree runs; what came too late to abort the restore is the program's. */
   passTo(pid: number): void {
     this.#pid = pid;
-    for (const signal of this.#kept) this.#send(signal);
+    for (const signal of this.#kept) send(pid, signal);
   }
 
   end(): void {
@@ -136,19 +135,20 @@ class SignalRelay {
 
   #receive(signal: NodeJS.Signals): void {
     if (this.#pid > 0) {
-      this.#send(signal);
+      send(this.#pid, signal);
       return;
     }
     this.#kept.push(signal);
     if (ending.includes(signal)) this.#abort.abort(signal);
   }
+}
 
-  #send(signal: NodeJS.Signals): void {
-    try {
-      process.kill(this.#pid, signal);
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
-    }
+/** Sends a signal to a process that may have ended. */
+function send(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, signal);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
   }
 }
 
@@ -156,9 +156,24 @@ function checkOptions(options: Options): Partial<PagerOptions> {
   if (options.shellJob === true && options.restoreDetached === true) {
     throw usage("-j keeps the tree in this session, -d leaves it");
   }
+  if (options.pidfile !== undefined) checkWritable(pidfileOf(options, options.pidfile));
   const { onError, drainRate } = options;
   const base = { onError, stayLazy: options.stayLazy === true };
   return drainRate === undefined ? base : { ...base, drainRateBytes: drainRate };
+}
+
+function pidfileOf(options: Options, name: string): string {
+  return resolve(options.workDir ?? ".", name);
+}
+
+/** Before anything runs: afterwards the tree would run and nobody would know its pid. */
+function checkWritable(file: string): void {
+  try {
+    accessSync(dirname(file), constants.W_OK | constants.X_OK);
+    if (existsSync(file)) accessSync(file, constants.W_OK);
+  } catch (cause) {
+    throw new FaultlineError("SYSTEM", "the pidfile cannot be written; nothing was restored", { file, cause });
+  }
 }
 
 function usage(message: string): FaultlineError {
@@ -167,8 +182,7 @@ function usage(message: string): FaultlineError {
 
 /** The tree runs: tells everybody who asked to be told. */
 function announce(options: Options, result: RestoreResult): void {
-  const folder = options.workDir ?? ".";
-  if (options.pidfile !== undefined) writeFileSync(resolve(folder, options.pidfile), String(result.pid));
+  if (options.pidfile !== undefined) writeFileSync(pidfileOf(options, options.pidfile), String(result.pid));
   if (options.statusFd !== undefined) {
     signalDescriptor(options.statusFd);
   }
@@ -187,10 +201,15 @@ function print(value: object): void {
  * Goes on as the pager, in a session of its own. bin/faultline started this process in the background and waits for a
  * code on the descriptor that FAULTLINE_READY_FD names; so that one start of Node is enough.
  */
-async function serveDetached(options: Options, result: RestoreResult): Promise<void> {
+async function serveDetached(options: Options, result: RestoreResult, signals: SignalRelay): Promise<void> {
   const log = options.logFile === undefined ? "/dev/null" : resolve(options.workDir ?? ".", options.logFile);
   checked(native.becomeBackground(log), "open", "the log cannot be written", { file: log });
-  sayReady(0);
+  if (!sayReady(0)) {
+    // Ctrl-C ended the one who waits, before this process could hear of it: a shell starts it with SIGINT ignored.
+    for (const pid of result.pids) send(pid, "SIGKILL");
+    process.exit(1);
+  }
+  signals.end(); // no terminal reaches this session any more
   result.serve();
   const report = await result.pages;
   if (report?.state === "failed") process.stderr.write(`faultline: ${report.error}\n`);
@@ -199,16 +218,24 @@ async function serveDetached(options: Options, result: RestoreResult): Promise<v
 
 let readyFd = Number(process.env.FAULTLINE_READY_FD ?? "-1");
 
-/** Gives bin/faultline the exit code that it waits for; only the first one counts. */
-function sayReady(code: number): void {
-  if (!(readyFd > 2)) return;
-  writeSync(readyFd, String(code));
-  closeSync(readyFd);
+/** Gives bin/faultline the exit code that it waits for; only the first one counts. False where it is gone. */
+function sayReady(code: number): boolean {
+  if (!(readyFd > 2)) return true;
+  const fd = readyFd;
   readyFd = -1;
+  try {
+    writeSync(fd, String(code));
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EPIPE") throw error;
+    return false;
+  } finally {
+    closeSync(fd);
+  }
 }
 
 function sayFailure(): void {
-  process.once("exit", (code) => sayReady(code));
+  process.once("exit", (code) => void sayReady(code));
 }
 
 async function serveForeground(options: Options, result: RestoreResult): Promise<number> {

@@ -308,6 +308,16 @@ test("every obstacle is named in one message, before the program is stopped", as
   );
 });
 
+test("a thread of the kernel is refused in one short line, not with all that descend from it", async () => {
+  await withTempDir("dump", async (images) => {
+    const expected = "cannot dump: pid 2: a thread of the kernel";
+    await assert.rejects(
+      dump({ pid: 2, directory: images.join("img") }),
+      (error: unknown) => error instanceof FaultlineError && error.message === expected,
+    );
+  });
+});
+
 test("a process that does not exist is an error, not a crash", async () => {
   await withTempDir("dump", async (images) => {
     await assert.rejects(

@@ -57,6 +57,46 @@ test("a pid that is taken is named, and nothing is made", limit, async () => {
   });
 });
 
+test("a pidfile that cannot be written is refused before the tree runs", limit, async () => {
+  await withDump("heap", async (program, dir) => {
+    const pidfile = dir.join("no-such-folder/pid");
+    for (const more of [[], ["-d"]]) {
+      const { status, output } = await runCommand(commandLine, [
+        "restore",
+        "-D",
+        dir.path,
+        "--pidfile",
+        pidfile,
+        ...more,
+      ]);
+      assert.equal(status, 1, output);
+      assert.match(output, /^faultline: the pidfile cannot be written; nothing was restored \(.*no-such-folder.*\)\n$/);
+      assert.ok(isGone(program.pid));
+    }
+  });
+});
+
+test("Ctrl-C at any moment of restore -d leaves the whole tree running or nothing of it", limit, async () => {
+  await withDump("tree", async (program, dir) => {
+    const pids = program.tree().map(({ pid }) => pid);
+    for (let round = 0; round < 8; round++) {
+      const args = ["restore", "-D", dir.path, "-d"];
+      const restorer = spawn(commandLine, args, { stdio: "ignore", detached: true });
+      const ended = once(restorer, "exit");
+      await sleep(20 + round * 12);
+      if (restorer.exitCode === null) process.kill(-(restorer.pid as number), "SIGINT"); // as a terminal does
+      const [code] = (await ended) as [number | null];
+      // The command may be gone before the process that it started in the background is.
+      await waitFor(`round ${round}, code ${code}: the whole tree or nothing`, () => {
+        const living = pids.filter((pid) => !isGone(pid)).length;
+        return living === (code === 0 ? pids.length : 0);
+      });
+      for (const pid of code === 0 ? pids : []) process.kill(pid, "SIGKILL");
+      await waitFor("the end of the tree", () => pids.every(isGone));
+    }
+  });
+});
+
 /** A process whose child, the first pid it prints, stays a zombie until its standard input says something or closes. */
 const unreaped = `
 import os, sys

@@ -62,6 +62,7 @@ export function throwObstacles(found: readonly Obstacle[]): void {
 
 /** Every obstacle in the tree below `root`. Throws NOT_FOUND where there is no such process. */
 export function findObstacles(root: number, options: ObstacleOptions): Obstacle[] {
+  if ((readStat(root).flags & kernelThread) !== 0) return [{ pid: root, reason: "a thread of the kernel" }];
   const pids = treeOf(root);
   const found: Obstacle[] = [];
   if (pids.includes(process.pid)) {
