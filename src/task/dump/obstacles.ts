@@ -151,6 +151,8 @@ function strangeSharing(tree: readonly number[]): Obstacle[] {
       const other = pids.slice(0, index).find((before) => same(before, pid));
       if (other === undefined || whileItLasts(pid, false, () => (same(readStat(pid).ppid, pid) ? [1] : [])).length > 0)
         return [];
+      // By now it may have started a program, as a vfork child does, or ended: looked at again.
+      if (!same(other, pid) || !hasMemory(pid)) return [];
       return [{ pid, reason: `it shares its ${what} with pid ${other}, which is not its parent (clone(2))` }];
     });
   });
