@@ -50,6 +50,8 @@ async function main(): Promise<void> {
   writeDocuments(names);
 }
 
+// What a section has mounted is undone at the exit.
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1));
 main().catch((error: unknown) => {
   process.stderr.write(`${error instanceof Error ? error.stack : error}\n`);
   process.exitCode = 1;

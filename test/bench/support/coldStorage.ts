@@ -34,6 +34,11 @@ export class SlowDisk {
   readonly path = this.folder.join("mounted");
   private readonly group = join(controller, `faultline-bench-${process.pid}`);
 
+  /** A run that is broken off leaves no mount behind. */
+  private readonly atExit = (): void => {
+    execFileSync("umount", ["--lazy", this.path], { stdio: "ignore" });
+  };
+
   private constructor() {}
 
   static make(megabytes: number): SlowDisk {
@@ -60,6 +65,7 @@ export class SlowDisk {
     try {
       writeFileSync(join("/sys/block", device.replace("/dev/", ""), "queue", "read_ahead_kb"), String(readAheadKib));
       execFileSync("mount", ["-o", "noatime", device, this.path]);
+      process.once("exit", this.atExit);
     } finally {
       // The device goes when nothing uses it any more: with the mount, or now.
       execFileSync("losetup", ["--detach", device]);
@@ -86,6 +92,7 @@ export class SlowDisk {
 
   /** After the last process of the group has gone. */
   remove(): void {
+    process.off("exit", this.atExit);
     if (existsSync(this.group)) rmdirSync(this.group);
     try {
       if (existsSync(this.path)) execFileSync("umount", [this.path], { stdio: "ignore" });
