@@ -38,6 +38,24 @@ test("-d returns when the daemon listens, and leaves its pid in the pidfile", as
   });
 });
 
+test("an address for --metrics that cannot be had is told in one line, and nothing is served", async () => {
+  await withDump(async (_program, images) => {
+    for (const address of [`unix:${images.join("none/socket")}`, "192.0.2.1:9", "nonsense"]) {
+      const { status, output } = await runCommand(command, ["lazy-pages", "-D", images.path, "--metrics", address]);
+      assert.ok(status === 1 || status === 2, `${address}: ${status}`);
+      assert.match(output, /^faultline: [^\n]+\n$/);
+      assert.doesNotMatch(output, /unexpected failure/);
+    }
+  });
+});
+
+test("help VERB is VERB --help", async () => {
+  const help = await runCommand(command, ["help", "dump"]);
+  assert.equal(help.status, 0);
+  assert.match(help.output, /--leave-running/);
+  assert.deepEqual(await runCommand(command, ["dump", "--help"]), help);
+});
+
 test("-d reports why the daemon did not start", async () => {
   await withTempDir("lazy", async (images) => {
     const { status, output } = await runCommand(command, ["lazy-pages", "-D", images.path, "-d"]);
