@@ -45,6 +45,8 @@ export class AddressSpace {
   /** Present pages that MADV_FREE gave to the kernel and that nobody wrote since: reclaim may take them. */
   readonly freed = new Set<number>();
   readonly expected = new Map<number, Expected>();
+  /** Ranges, start and end, of changes whose event nobody read: their caller was killed first, and all other threads too. */
+  readonly unreported: [number, number][] = [];
   alive = true;
 
   // ---- VMAs

@@ -128,6 +128,8 @@ function judgeSpace(machine: Machine, process: SimulatedProcess): void {
   for (const vma of space.vmas) {
     for (let page = vma.start; page < vma.end; page++) {
       if (vma.context !== undefined && !space.present.has(page)) continue;
+      // The pager was never told, and no thread lives that could look.
+      if (space.unreported.some(([start, end]) => start <= page && page < end)) continue;
       const wrong = space.judge(page, space.present.get(page) ?? 0);
       if (wrong !== undefined) machine.fail(`${wrong} at the end of process ${process.pid}`);
     }

@@ -28,6 +28,13 @@ export interface Caller {
   readonly killed: () => boolean;
 }
 
+/** The pages, start and end, that an event is about. */
+function rangesOf(message: LayoutMessage): [number, number][] {
+  if (message.kind === "fork") return [];
+  if (message.kind !== "remap") return [[message.page, message.page + message.pageCount]];
+  return [message.from, message.to].map((page) => [page, page + message.pageCount]);
+}
+
 /** What outlives one system call of one address space. */
 export class Kernel {
   private nextContext = 1;
@@ -51,8 +58,10 @@ export class Kernel {
     context.space.mergeAround(start, end);
   }
 
-  private keepOff(space: AddressSpace, start: number, end: number): Pause {
-    return () => !(this.inFlight.get(space) ?? []).some(([from, to]) => from < end && start < to);
+  /** Until no multi-event mremap is about any of the ranges, all of them at the same time. */
+  private keepOff(space: AddressSpace, ...ranges: readonly (readonly [number, number])[]): Pause {
+    const meets = ([from, to]: readonly [number, number]) => ranges.some(([start, end]) => from < end && start < to);
+    return () => !(this.inFlight.get(space) ?? []).some(meets);
   }
 
   // ---- accesses
@@ -99,6 +108,7 @@ export class Kernel {
       yield () => event.completed || context.released || caller.killed();
       if (!event.completed) {
         context.unlinkEvent(event);
+        if (!context.released) context.space.unreported.push(...rangesOf(message));
         if (message.kind === "fork") message.child.release();
       }
     }
@@ -116,7 +126,7 @@ export class Kernel {
   // ---- system calls
 
   *munmap(space: AddressSpace, caller: Caller, start: number, end: number): Running<Result> {
-    yield this.keepOff(space, start, end);
+    yield this.keepOff(space, [start, end]);
     const announced = this.announceUnmap(space, start, end);
     space.unmap(start, end);
     for (const { context, message } of announced) yield* this.deliver(caller, context, message);
@@ -125,7 +135,7 @@ export class Kernel {
 
   /** mmap(MAP_PRIVATE|MAP_ANONYMOUS|MAP_FIXED): the new VMA belongs to no context. */
   *mmapFixed(space: AddressSpace, caller: Caller, start: number, end: number): Running<Result> {
-    yield this.keepOff(space, start, end);
+    yield this.keepOff(space, [start, end]);
     const announced = this.announceUnmap(space, start, end);
     space.unmap(start, end);
     space.insert({ start, end, protection: "write", context: undefined, pageOffset: start, anon: undefined });
@@ -135,7 +145,7 @@ export class Kernel {
   }
 
   *mprotect(space: AddressSpace, start: number, end: number, protection: Protection): Running<Result> {
-    yield this.keepOff(space, start, end);
+    yield this.keepOff(space, [start, end]);
     for (let page = start; page < end; ) {
       const vma = space.at(page);
       if (vma === undefined) return "ENOMEM";
@@ -161,7 +171,7 @@ export class Kernel {
   ): Running<Result> {
     let result: Result = 0;
     for (let page = start; page < end; ) {
-      yield this.keepOff(space, page, end);
+      yield this.keepOff(space, [page, end]);
       const found = space.firstEndingAfter(page);
       if (found === undefined || found.start >= end) return "ENOMEM";
       if (found.start > page) {
@@ -217,8 +227,9 @@ export class Kernel {
     if ((fixedTo !== undefined || dontUnmap) && !mayMove) return "EINVAL";
     if (oldCount <= 0 || newCount <= 0 || (dontUnmap && oldCount !== newCount)) return "EINVAL";
     if (fixedTo !== undefined && from < fixedTo + newCount && fixedTo < from + oldCount) return "EINVAL";
-    yield this.keepOff(space, from, from + Math.max(oldCount, newCount));
-    if (fixedTo !== undefined) yield this.keepOff(space, fixedTo, fixedTo + newCount);
+    const ranges: [number, number][] = [[from, from + Math.max(oldCount, newCount)]];
+    if (fixedTo !== undefined) ranges.push([fixedTo, fixedTo + newCount]);
+    yield this.keepOff(space, ...ranges);
     const vma = space.at(from);
     if (vma === undefined) return "EFAULT";
     if (fixedTo === undefined && !dontUnmap) {
