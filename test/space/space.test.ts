@@ -237,3 +237,22 @@ test("MREMAP_DONTUNMAP leaves zero behind, and the bytes move", () => {
   space.unmapped(100, 10);
   assert.equal(show(space, 100), undefined);
 });
+
+test("an install that joins the range after it leaves the range before it, in leaves however full", () => {
+  // Of each pair the first page is missing and the second is there; between pairs is nothing.
+  for (let pairs = 1; pairs <= 40; pairs++) {
+    for (let chosen = 0; chosen < pairs; chosen++) {
+      const space = Space.empty();
+      for (let pair = 0; pair < pairs; pair++) {
+        space.addImage(pair * 100, 1, 0, pair * 7);
+        space.installed(pair * 100 + 1, 1);
+      }
+      space.installed(chosen * 100, 1);
+      assert.equal(space.missingPages, pairs - 1);
+      for (let pair = 0; pair < pairs; pair++) {
+        assert.equal(space.at(pair * 100).kind, pair === chosen ? "installed" : "image", `${pairs} pairs, ${chosen}`);
+        assert.equal(space.at(pair * 100 + 1).kind, "installed", `${pairs} pairs, ${chosen}: after pair ${pair}`);
+      }
+    }
+  }
+});
