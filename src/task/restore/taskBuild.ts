@@ -40,6 +40,17 @@ export function buildSpace(
   images: ImageDirectory,
   count: TaskPages,
 ): LazyTask | undefined {
+  const lazy = buildMappings(build, task, images, count);
+  build.host(task.pid).run(build.composition.earlyFields(task));
+  return lazy;
+}
+
+function buildMappings(
+  build: TreeBuild,
+  task: TaskImage,
+  images: ImageDirectory,
+  count: TaskPages,
+): LazyTask | undefined {
   const { composition, plan } = build;
   const host = build.host(task.pid);
   const { script, uffd: call } = composition.space(task);

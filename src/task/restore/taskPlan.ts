@@ -97,6 +97,22 @@ export class Composition {
     return { script, uffd };
   }
 
+  /** Fields of the address space, where they must be set before any task has its descriptors: the executable is one of ours. */
+  earlyFields(task: TaskImage): Script {
+    const script = new Script();
+    if (this.#sharesFiles) this.#fields(script, task);
+    return script;
+  }
+
+  /** Tasks with one table of descriptors: the first that places its own closes what the others would still need. */
+  get #sharesFiles(): boolean {
+    return this.plan.tree.tasks.some((task) => task.sharing.files);
+  }
+
+  #fields(script: Script, task: TaskImage): void {
+    if (task.mm !== undefined) setFields(script, task.mm, this.plan.files.file(task.mm.exe_file_id));
+  }
+
   /** Fields of the address space, descriptors, directories, actions, threads, then the leader's own state and timers. */
   process(task: TaskImage): Script {
     return this.#once("process", task, () => this.#composeProcess(task));
@@ -105,7 +121,7 @@ export class Composition {
   #composeProcess(task: TaskImage): Script {
     const { tree, files } = this.plan;
     const script = new Script();
-    if (task.mm !== undefined) setFields(script, task.mm, files.file(task.mm.exe_file_id));
+    if (!this.#sharesFiles) this.#fields(script, task);
     if (this.joined) script.append(files.late);
     processCalls(script, task, files, tree);
     if (!task.sharing.files) {
