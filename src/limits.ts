@@ -59,8 +59,6 @@ export const SEARCH_FIRST_US = 5000;
 export const SEARCHES_MAX = 9;
 /** Reports of ended sessions that a pager keeps. */
 export const ENDED_SESSIONS_MAX = 100;
-/** Nice value of the pager thread, where it may choose. */
-export const PAGER_NICE = -10;
 /** Events that a service keeps for listeners that come late. */
 export const SERVICE_EVENTS_MAX = 1000;
 /** Ended restores that a service still answers for. */

@@ -44,7 +44,7 @@ export class PagerThread {
 
   /** A pager in this thread. Its tasks wait at their first missing page until serve() is called. */
   static here(options: Partial<PagerOptions> = {}, warn: (line: string) => void = () => undefined): PagerThread {
-    const { PagerService, raisePriority } = require("./service") as typeof import("./service");
+    const { PagerService } = require("./service") as typeof import("./service");
     const thread = new PagerThread(warn);
     const all = { ...defaultPagerOptions, ...options };
     const service = new PagerService(all, (reply) => thread.receive(reply), false);
@@ -59,7 +59,6 @@ export class PagerThread {
         service.close();
       },
       serve() {
-        raisePriority();
         try {
           while (service.busy) service.step();
         } catch (error) {

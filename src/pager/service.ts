@@ -1,9 +1,8 @@
 // The pager on the real kernel and the image directories that it serves from, driven by commands. Whose thread it runs in is
 // its owner's business: worker.ts has one of its own, PagerThread.here() uses the caller's. Answers go out through `send`.
-import { setPriority } from "node:os";
 import { FaultlineError } from "../errors";
 import { readWorkingSet } from "../images/workingSet";
-import { PAGER_NICE, WORKING_SET_HOLD_US } from "../limits";
+import { WORKING_SET_HOLD_US } from "../limits";
 import { native } from "../native";
 import { Space } from "../space/space";
 import { KernelUffd } from "../uffd/kernelUffd";
@@ -208,13 +207,4 @@ function errorData(error: unknown): ErrorData {
     return { code: error.code, message: error.message, details };
   }
   return { code: "", message: error instanceof Error ? (error.stack ?? error.message) : String(error), details: {} };
-}
-
-/** Programs wait on this thread: it goes before others where the system allows (of a thread, in Linux: setpriority(2)). */
-export function raisePriority(): void {
-  try {
-    setPriority(PAGER_NICE);
-  } catch {
-    // Without CAP_SYS_NICE it stays as it is.
-  }
 }

@@ -2,7 +2,7 @@
 import { parentPort, receiveMessageOnPort, workerData } from "node:worker_threads";
 import type { Command } from "./commands";
 import type { PagerOptions } from "./requests";
-import { PagerService, raisePriority } from "./service";
+import { PagerService } from "./service";
 import { WarmUp } from "./warmUp";
 
 const port = parentPort!;
@@ -34,7 +34,6 @@ function serve(): void {
 }
 
 function main(): void {
-  raisePriority();
   port.postMessage({ kind: "ready", control: service.controlDescriptor });
   try {
     serve();
