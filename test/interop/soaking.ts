@@ -1,7 +1,7 @@
 // The soak: one busy multi-process program, dumped while it runs on, ended, and restored from those images, again and again.
 // After every cycle nothing may have leaked into it or onto the machine. Not for single failures: see the crossings.
 import assert from "node:assert/strict";
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { runCommand } from "../support/criu";
 import { endProcesses, sessionMembers } from "../support/processes";
 import { type Program, withProgram } from "../support/program";
@@ -9,16 +9,22 @@ import { withTempDir } from "../support/tempdir";
 import { sleep, waitFor } from "../support/wait";
 import { faultlineBinary, faultlineEngine } from "./engines";
 
-/** A perl program with a worker behind pipes, a periodic timer and a table; it notices a lost answer or a dead timer. */
-const soaked = "server.pl";
+/**
+ * A perl program with a worker behind pipes, a periodic timer and a table, which notices a lost answer or a dead timer; and a
+ * C program with workers behind pipes and a pseudo-terminal and with timers that must not drift apart.
+ */
+export const soakPrograms = ["server.pl", "soak_tree"] as const;
 
 interface Footprint {
   readonly processes: number;
   readonly descriptors: number;
-  readonly ptys: number;
+  /** Descriptors of pseudo-terminals. */
+  readonly terminals: number;
   readonly temporaryFiles: number;
   /** Address space of all processes, KiB. */
   readonly spaceKib: number;
+  /** How far timers that were set together are apart now, microseconds, where the program has any. */
+  readonly timersApartUs: number | undefined;
 }
 
 function footprint(program: Program): Footprint {
@@ -27,10 +33,38 @@ function footprint(program: Program): Footprint {
   return {
     processes: members.length,
     descriptors: members.reduce((sum, { pid }) => sum + readdirSync(`/proc/${pid}/fd`).length, 0),
-    ptys: Number(readFileSync("/proc/sys/kernel/pty/nr", "utf8")),
-    temporaryFiles: readdirSync(program.scratch.path).length,
+    terminals: members.reduce((sum, { pid }) => sum + terminalsOf(pid), 0),
+    temporaryFiles: readdirSync(program.scratch.path).filter((name) => !/^\.|^apart$/.test(name)).length,
     spaceKib: members.reduce((sum, { pid }) => sum + spaceKib(pid), 0),
+    timersApartUs: timersApart(program),
   };
+}
+
+function terminalsOf(pid: number): number {
+  return readdirSync(`/proc/${pid}/fd`).filter((fd) => /^\/dev\/(pts\/|ptmx)/.test(linkOf(`/proc/${pid}/fd/${fd}`)))
+    .length;
+}
+
+function linkOf(path: string): string {
+  try {
+    return readlinkSync(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return ""; // just closed
+    throw error;
+  }
+}
+
+/** The program writes the file anew all the time, and it is missing for moments. */
+function timersApart(program: Program): number | undefined {
+  if (program.name !== "soak_tree") return undefined;
+  for (;;) {
+    try {
+      return Number(readFileSync(program.scratch.join("apart"), "utf8"));
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+      silent(program, -1);
+    }
+  }
 }
 
 function silent(program: Program, cycle: number): void {
@@ -55,8 +89,12 @@ async function cycleOnce(program: Program, cycle: number): Promise<void> {
 }
 
 /** Runs `cycles` cycles and throws at the first leak or failure. `report` hears of each cycle. */
-export async function soak(cycles: number, report: (cycle: number, now: Footprint) => void): Promise<void> {
-  await withProgram(soaked, async (program) => {
+export async function soak(
+  name: string,
+  cycles: number,
+  report: (cycle: number, now: Footprint) => void,
+): Promise<void> {
+  await withProgram(name, async (program) => {
     const first = footprint(program);
     for (let cycle = 0; cycle < cycles; cycle++) {
       await cycleOnce(program, cycle);
@@ -67,6 +105,7 @@ export async function soak(cycles: number, report: (cycle: number, now: Footprin
       const now = footprint(program);
       report(cycle, now);
       assert.equal(now.descriptors, first.descriptors, `cycle ${cycle}: descriptors`);
+      assert.equal(now.terminals, first.terminals, `cycle ${cycle}: terminals`);
       assert.equal(now.temporaryFiles, first.temporaryFiles, `cycle ${cycle}: files in its directory`);
       assert.ok(
         now.spaceKib <= first.spaceKib * 1.05 + 64,

@@ -1,5 +1,5 @@
 // Inotify watches of a deleted file that is still open, and a queue with unread events.
-// criu: it cannot find the deleted file of its own image
+// criu: it loses the watch of a deleted file
 #include "check.h"
 #include <sys/inotify.h>
 

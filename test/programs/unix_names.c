@@ -1,4 +1,5 @@
 // Unix sockets with names: abstract, of packets, bound to deleted paths and to relative ones, with clients that are named too.
+// criu: it loses the name of a connected client
 #include "check.h"
 #include <stddef.h>
 #include <sys/socket.h>

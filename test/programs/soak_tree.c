@@ -1,0 +1,103 @@
+// A busy tree: a worker behind pipes, another behind a pseudo-terminal, and three timers of an hour that stay together.
+#include "check.h"
+#include <poll.h>
+#include <pty.h>
+#include <sys/ioctl.h>
+#include <sys/time.h>
+#include <sys/timerfd.h>
+#include <termios.h>
+
+enum { hour = 3600, apart_us_max = 5000000, terminals_before = 40 };
+
+static long long us_of(struct timespec left) { return left.tv_sec * 1000000LL + left.tv_nsec / 1000; }
+
+/// How far apart the three timers are, microseconds.
+static long long apart_us(int fd, timer_t timer) {
+  struct itimerspec one, two;
+  struct itimerval three;
+  MUST(timerfd_gettime(fd, &one));
+  MUST(timer_gettime(timer, &two));
+  MUST(getitimer(ITIMER_REAL, &three));
+  long long left[] = {us_of(one.it_value), us_of(two.it_value), three.it_value.tv_sec * 1000000LL + three.it_value.tv_usec};
+  long long low = left[0], high = left[0];
+  for (int i = 1; i < 3; i++) {
+    if (left[i] < low) low = left[i];
+    if (left[i] > high) high = left[i];
+  }
+  CHECK(low > 0 && high <= hour * 1000000LL, "a timer has %lld us left", low);
+  return high - low;
+}
+
+/// A master whose number is beyond those that others use at any moment.
+static int high_terminal(void) {
+  int low[terminals_before];
+  for (int i = 0; i < terminals_before; i++) low[i] = MUST(posix_openpt(O_RDWR | O_NOCTTY));
+  int master = MUST(posix_openpt(O_RDWR | O_NOCTTY));
+  for (int i = 0; i < terminals_before; i++) close(low[i]);
+  MUST(grantpt(master));
+  MUST(unlockpt(master));
+  return master;
+}
+
+static void serve(int in, int out) { // adds one to each number
+  for (unsigned number; read(in, &number, sizeof number) == sizeof number;) {
+    number++;
+    if (write(out, &number, sizeof number) != sizeof number) break;
+  }
+  _exit(0);
+}
+
+int main(int argc, char **argv) {
+  test_init(argc, argv);
+  int down[2], up[2];
+  MUST(pipe(down));
+  MUST(pipe(up));
+  pid_t piped = MUST(fork());
+  if (piped == 0) {
+    close(down[1]);
+    close(up[0]);
+    serve(down[0], up[1]);
+  }
+  close(down[0]);
+  close(up[1]);
+  int master = high_terminal();
+  int slave = MUST(open(ptsname(master), O_RDWR | O_NOCTTY));
+  struct termios settings;
+  MUST(tcgetattr(slave, &settings));
+  cfmakeraw(&settings);
+  MUST(tcsetattr(slave, TCSANOW, &settings));
+  pid_t typed = MUST(fork());
+  if (typed == 0) {
+    close(master);
+    close(down[1]);
+    close(up[0]);
+    serve(slave, slave);
+  }
+  int fd = MUST(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC));
+  timer_t timer;
+  MUST(timer_create(CLOCK_MONOTONIC, &(struct sigevent){.sigev_notify = SIGEV_NONE}, &timer));
+  MUST(timerfd_settime(fd, 0, &(struct itimerspec){.it_value = {hour, 0}}, NULL));
+  MUST(timer_settime(timer, 0, &(struct itimerspec){.it_value = {hour, 0}}, NULL));
+  MUST(setitimer(ITIMER_REAL, &(struct itimerval){.it_value = {hour, 0}}, NULL));
+  test_ready();
+  for (unsigned round = 0; !test_told(); round++) {
+    unsigned number = round;
+    MUST(write(down[1], &number, sizeof number));
+    CHECK(read(up[0], &number, sizeof number) == sizeof number && number == round + 1, "the worker behind pipes: %u", number);
+    MUST(write(master, &number, sizeof number));
+    CHECK(read(master, &number, sizeof number) == sizeof number && number == round + 2, "the worker behind a terminal: %u", number);
+    char text[32];
+    snprintf(text, sizeof text, "%lld\n", apart_us(fd, timer));
+    unlink(test_path("apart"));
+    test_publish("apart", text);
+    test_sleep_ms(1);
+  }
+  CHECK(apart_us(fd, timer) < apart_us_max, "the timers are %lld us apart", apart_us(fd, timer));
+  close(down[1]);
+  test_reap(piped);
+  close(slave);
+  kill(typed, SIGKILL);
+  int status;
+  MUST(waitpid(typed, &status, 0));
+  test_pass();
+}
