@@ -36,6 +36,9 @@ const forwarded = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2
 /** Those by which a person ends a restore that has not come to the end. */
 const ending: readonly NodeJS.Signals[] = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"];
 
+/** How long a signal of the shell that has ended may still be on its way, milliseconds. */
+const takenPatienceMs = 50;
+
 export function define(command: Command): void {
   command
     .requiredOption("-D, --images-dir <dir>", "the image directory")
@@ -204,7 +207,7 @@ function print(value: object): void {
 async function serveDetached(options: Options, result: RestoreResult, signals: SignalRelay): Promise<void> {
   const log = options.logFile === undefined ? "/dev/null" : resolve(options.workDir ?? ".", options.logFile);
   checked(native.becomeBackground(log), "open", "the log cannot be written", { file: log });
-  if (!sayReady(0)) {
+  if (!(await isTaken())) {
     // Ctrl-C ended the one who waits, before this process could hear of it: a shell starts it with SIGINT ignored.
     for (const pid of result.pids) send(pid, "SIGKILL");
     process.exit(1);
@@ -216,15 +219,44 @@ async function serveDetached(options: Options, result: RestoreResult, signals: S
   process.exit(report?.state === "failed" ? 1 : 0);
 }
 
+/**
+ * Whether bin/faultline has heard that the tree runs and will exit with 0 whatever comes. It says so by SIGUSR1; where it is
+ * ended before, nobody else would ever know of the tree.
+ */
+async function isTaken(): Promise<boolean> {
+  const shell = Number(process.env.FAULTLINE_READY_PID ?? "-1");
+  let taken = !(shell > 0 && readyFd > 2);
+  process.on("SIGUSR1", () => {
+    taken = true;
+  });
+  if (!sayReady(taken ? "0" : `0 ${process.pid}`)) return false;
+  for (let patience = takenPatienceMs; !taken && patience > 0; ) {
+    if (hasEnded(shell)) patience--;
+    await new Promise((resume) => setTimeout(resume, 1));
+  }
+  return taken;
+}
+
+/** Also where nobody has waited for it yet. */
+function hasEnded(pid: number): boolean {
+  const { readStat } = require("../src/task/proc") as typeof import("../src/task/proc");
+  try {
+    return readStat(pid).state === "Z";
+  } catch (error) {
+    if (error instanceof FaultlineError && error.code === "NOT_FOUND") return true;
+    throw error;
+  }
+}
+
 let readyFd = Number(process.env.FAULTLINE_READY_FD ?? "-1");
 
 /** Gives bin/faultline the exit code that it waits for; only the first one counts. False where it is gone. */
-function sayReady(code: number): boolean {
+function sayReady(code: string): boolean {
   if (!(readyFd > 2)) return true;
   const fd = readyFd;
   readyFd = -1;
   try {
-    writeSync(fd, String(code));
+    writeSync(fd, code);
     return true;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "EPIPE") throw error;
@@ -235,7 +267,7 @@ function sayReady(code: number): boolean {
 }
 
 function sayFailure(): void {
-  process.once("exit", (code) => void sayReady(code));
+  process.once("exit", (code) => void sayReady(String(code)));
 }
 
 async function serveForeground(options: Options, result: RestoreResult): Promise<number> {
