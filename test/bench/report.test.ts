@@ -1,14 +1,18 @@
 // The benchmark's documents: made from recorded data alone, and a page that needs no network and can be read, light and dark.
 import assert from "node:assert/strict";
-import { writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { test } from "node:test";
 import { dumpDocument, screenshot } from "../support/chromium";
+import { repositoryRoot } from "../support/program";
 import { withTempDir } from "../support/tempdir";
+import { markdown } from "./report/markdown";
 import { page } from "./report/page";
 import { kept } from "./report/record";
 import type { RecordedSection } from "./report/result";
 import { sections } from "./sections/all";
 
+const docs = join(repositoryRoot, "docs");
 const recorded = kept(sections.map(({ name }) => name));
 
 const machine = {
@@ -147,4 +151,9 @@ test("in Chromium the plots are drawn in the colours of light and dark, and noth
     );
     assert.match(await dumpDocument(file), /data-wide=""/);
   });
+});
+
+test("the documents are what the recorded data gives", () => {
+  assert.equal(readFileSync(join(docs, "BENCHMARKS.md"), "utf8"), markdown(recorded));
+  assert.equal(readFileSync(join(docs, "benchmarks.html"), "utf8"), page(recorded));
 });
