@@ -30,19 +30,21 @@ interface Footprint {
 function footprint(program: Program): Footprint {
   const members = sessionMembers(program.pid).filter((stat) => stat.state !== "Z");
   const spaceKib = (pid: number) => Number(/VmSize:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]);
+  const lasting = members.flatMap(({ pid }) => lastingDescriptors(program, pid));
   return {
     processes: members.length,
-    descriptors: members.reduce((sum, { pid }) => sum + readdirSync(`/proc/${pid}/fd`).length, 0),
-    terminals: members.reduce((sum, { pid }) => sum + terminalsOf(pid), 0),
+    descriptors: lasting.length,
+    terminals: lasting.filter((link) => /^\/dev\/(pts\/|ptmx)/.test(link)).length,
     temporaryFiles: readdirSync(program.scratch.path).filter((name) => !/^\.|^apart$/.test(name)).length,
     spaceKib: members.reduce((sum, { pid }) => sum + spaceKib(pid), 0),
     timersApartUs: timersApart(program),
   };
 }
 
-function terminalsOf(pid: number): number {
-  return readdirSync(`/proc/${pid}/fd`).filter((fd) => /^\/dev\/(pts\/|ptmx)/.test(linkOf(`/proc/${pid}/fd/${fd}`)))
-    .length;
+/** What the descriptors of a process are of, without the file that the program is just writing for the test. */
+function lastingDescriptors(program: Program, pid: number): string[] {
+  const links = readdirSync(`/proc/${pid}/fd`).map((fd) => linkOf(`/proc/${pid}/fd/${fd}`));
+  return links.filter((link) => link !== "" && !link.startsWith(`${program.scratch.path}/.`));
 }
 
 function linkOf(path: string): string {
