@@ -23,8 +23,6 @@ interface Footprint {
   readonly temporaryFiles: number;
   /** Address space of all processes, KiB. */
   readonly spaceKib: number;
-  /** How far timers that were set together are apart now, microseconds, where the program has any. */
-  readonly timersApartUs: number | undefined;
 }
 
 function footprint(program: Program): Footprint {
@@ -35,9 +33,8 @@ function footprint(program: Program): Footprint {
     processes: members.length,
     descriptors: lasting.length,
     terminals: lasting.filter((link) => /^\/dev\/(pts\/|ptmx)/.test(link)).length,
-    temporaryFiles: readdirSync(program.scratch.path).filter((name) => !/^\.|^apart$/.test(name)).length,
+    temporaryFiles: readdirSync(program.scratch.path).filter((name) => !name.startsWith(".")).length,
     spaceKib: members.reduce((sum, { pid }) => sum + spaceKib(pid), 0),
-    timersApartUs: timersApart(program),
   };
 }
 
@@ -53,19 +50,6 @@ function linkOf(path: string): string {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return ""; // just closed
     throw error;
-  }
-}
-
-/** The program writes the file anew all the time, and it is missing for moments. */
-function timersApart(program: Program): number | undefined {
-  if (program.name !== "soak_tree") return undefined;
-  for (;;) {
-    try {
-      return Number(readFileSync(program.scratch.join("apart"), "utf8"));
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
-      silent(program, -1);
-    }
   }
 }
 
