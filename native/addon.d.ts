@@ -97,6 +97,8 @@ export interface Addon {
   // readahead.cc
   /** posix_fadvise(2), WILLNEED: the part of the file will be read soon. 0, or -errno. */
   readAhead(fd: number, offset: number, bytes: number): number;
+  /** sync_file_range(2), WRITE: the part of the file starts to go to the disk, nobody waits for it. 0, or -errno. */
+  writeBehind(fd: number, offset: number, bytes: number): number;
 
   // cpu.cc
   /** CPUID leaf 0xD: (offset, size) in the standard XSAVE area of each component, bytes; 0 where there is none. */

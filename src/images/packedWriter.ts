@@ -15,6 +15,9 @@ export const DEFAULT_PAGES_PER_BLOCK = 16;
 /** Pages encoded by one native call: long enough to hide its cost, short enough to keep every core busy. */
 const JOB_PAGES = 512;
 
+/** Bytes that are handed to the disk at a time. */
+const WRITE_BEHIND_BYTES = 16 * 1024 * 1024;
+
 export interface PackedWriterOptions {
   /** Most pages in a block, 1 to 1024. Default 16. */
   readonly pagesPerBlock?: number | undefined;
@@ -123,6 +126,7 @@ export class PackedPagesWriter {
   private failure: unknown;
   private failed = false;
   private offset = 0;
+  private sentBytes = 0;
   private pageCount = 0;
   private zeroBlocks = 0;
   private rawBlocks = 0;
@@ -350,6 +354,15 @@ export class PackedPagesWriter {
       done += bytesWritten;
       this.offset += bytesWritten;
     }
+    this.writeBehind();
+  }
+
+  /** Lets the disk start on what is written while more is encoded: the sync at the end then waits for the last piece only. */
+  private writeBehind(): void {
+    const bytes = this.offset - this.sentBytes;
+    if (bytes < WRITE_BEHIND_BYTES) return;
+    native.writeBehind(this.handle.fd, this.sentBytes, bytes); // an error of the disk is told by the sync
+    this.sentBytes = this.offset;
   }
 }
 
