@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <linux/kcmp.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -16,6 +17,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <vector>
 
 extern "C" {
 extern const uint8_t faultline_agent_start[];
@@ -223,44 +225,86 @@ Napi::Value vmTransfer(Info info, long call) {
 Napi::Value vmRead(Info info) { return vmTransfer(info, SYS_process_vm_readv); }
 Napi::Value vmWrite(Info info) { return vmTransfer(info, SYS_process_vm_writev); }
 
-// pid, Float64Array of (address, length) pairs, destination: the bytes read, dense and in order. Stops at the first
-// byte that cannot be read, so that a short count names the place.
-Napi::Value vmReadRanges(Info info) {
-  pid_t pid = i32(info[0]);
-  auto ranges = info[1].As<Napi::Float64Array>();
-  Bytes buffer = bytes(info[2]);
-  size_t pairs = ranges.ElementLength() / 2, done = 0, next = 0;
-  iovec remote[512];
-  while (next < pairs) {
-    size_t count = 0, total = 0;
-    while (next + count < pairs && count < 512 && total < (64u << 20)) {
-      size_t length = static_cast<size_t>(ranges[(next + count) * 2 + 1]);
-      remote[count] = {reinterpret_cast<void*>(static_cast<uintptr_t>(ranges[(next + count) * 2])), length};
-      total += length;
-      count++;
-    }
-    if (done + total > buffer.length) return number(info.Env(), -EOVERFLOW);
-    // One call moves at most MAX_RW_COUNT (2 GiB less a page): a range that long is gone over in pieces.
-    size_t skip = 0;
-    while (skip < total) {
-      iovec part[512];
-      size_t parts = 0, passed = 0;
-      for (size_t i = 0; i < count; i++) {
-        size_t from = skip > passed ? std::min(skip - passed, remote[i].iov_len) : 0;
-        passed += remote[i].iov_len;
-        if (from == remote[i].iov_len) continue;
-        part[parts++] = {static_cast<char*>(remote[i].iov_base) + from, remote[i].iov_len - from};
-      }
-      iovec local{buffer.data + done, total - skip};
-      long got = syscall(SYS_process_vm_readv, pid, &local, 1, part, parts, 0);
-      if (got < 0 && done == 0) return number(info.Env(), -errno);
-      if (got <= 0) return number(info.Env(), done);
-      done += got;
-      skip += got;
-    }
-    next += count;
+// A part of a copy out of a process: bytes [from, to) of its ranges laid one behind the other.
+struct RangeCopy {
+  pid_t pid;
+  const std::vector<iovec>* ranges;
+  uint8_t* target;
+  size_t from, to;
+  size_t done;
+  int error;
+};
+
+// The ranges from `at` on, as many as one call takes; one call moves at most MAX_RW_COUNT (2 GiB less a page).
+size_t nextRanges(const RangeCopy& copy, size_t at, size_t& index, size_t& passed, iovec* part, size_t& total) {
+  constexpr size_t parts_max = 512, bytes_max = size_t{64} << 20;
+  const std::vector<iovec>& ranges = *copy.ranges;
+  while (index < ranges.size() && passed + ranges[index].iov_len <= at) passed += ranges[index++].iov_len;
+  size_t count = 0, end = passed;
+  total = 0;
+  for (size_t i = index; i < ranges.size() && count < parts_max && total < bytes_max && at + total < copy.to; i++) {
+    const size_t skip = at + total - end;
+    const size_t length = std::min({ranges[i].iov_len - skip, copy.to - at - total, bytes_max - total});
+    part[count++] = {static_cast<char*>(ranges[i].iov_base) + skip, length};
+    total += length;
+    end += ranges[i].iov_len;
   }
-  return number(info.Env(), done);
+  return count;
+}
+
+void* copyPart(void* argument) {
+  auto& copy = *static_cast<RangeCopy*>(argument);
+  iovec part[512];
+  size_t index = 0, passed = 0;
+  while (copy.from + copy.done < copy.to) {
+    const size_t at = copy.from + copy.done;
+    size_t total = 0;
+    const size_t count = nextRanges(copy, at, index, passed, part, total);
+    iovec local{copy.target + at, total};
+    const long got = syscall(SYS_process_vm_readv, copy.pid, &local, 1, part, count, 0);
+    if (got < 0) copy.error = errno;
+    if (got <= 0) break;
+    copy.done += got;
+  }
+  return nullptr;
+}
+
+// pid, Float64Array of (address, length) pairs, destination: the bytes read, dense and in order. Stops at the first
+// byte that cannot be read, so that a short count names the place. Several threads share a long copy: the task stands
+// meanwhile, and its processors are free.
+Napi::Value vmReadRanges(Info info) {
+  constexpr size_t worth_a_thread = size_t{8} << 20, threads_max = 4;
+  auto pairs = info[1].As<Napi::Float64Array>();
+  Bytes buffer = bytes(info[2]);
+  std::vector<iovec> ranges(pairs.ElementLength() / 2);
+  size_t total = 0;
+  for (size_t i = 0; i < ranges.size(); i++) {
+    ranges[i] = {reinterpret_cast<void*>(static_cast<uintptr_t>(pairs[i * 2])), static_cast<size_t>(pairs[i * 2 + 1])};
+    total += ranges[i].iov_len;
+  }
+  if (total > buffer.length) return number(info.Env(), -EOVERFLOW);
+  const size_t processors = std::max(1L, sysconf(_SC_NPROCESSORS_ONLN));
+  const size_t parts = std::clamp(total / worth_a_thread, size_t{1}, std::min(processors, threads_max));
+  const size_t share = (total / parts) & ~size_t{4095};
+  RangeCopy copies[threads_max];
+  pthread_t threads[threads_max];
+  bool started[threads_max] = {};
+  for (size_t i = parts; i-- > 0;) {
+    copies[i] = {i32(info[0]), &ranges, buffer.data, i * share, i + 1 == parts ? total : (i + 1) * share, 0, 0};
+    if (i > 0) started[i] = pthread_create(&threads[i], nullptr, copyPart, &copies[i]) == 0;
+    if (!started[i]) copyPart(&copies[i]);
+  }
+  size_t done = 0;
+  int error = 0;
+  bool whole = true;
+  for (size_t i = 0; i < parts; i++) {
+    if (started[i]) pthread_join(threads[i], nullptr);
+    if (!whole) continue;
+    done += copies[i].done;
+    error = copies[i].error;
+    whole = copies[i].from + copies[i].done == copies[i].to;
+  }
+  return number(info.Env(), done == 0 && error != 0 ? -error : static_cast<int64_t>(done));
 }
 
 // Descriptor (of /proc/pid/mem or any file), offset, buffer: pread(2) and pwrite(2).

@@ -1,19 +1,44 @@
 // Reads and parses /proc of one task: stat, status, maps, fdinfo and their kin. Facts only (proc(5)); no decisions.
-import { existsSync, lstatSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { closeSync, existsSync, lstatSync, openSync, readdirSync, readlinkSync, readSync } from "node:fs";
 import { FaultlineError } from "../errors";
 import { decodeText } from "../images/text";
 
-/** Reads a file of /proc/PID, or throws NOT_FOUND / PERMISSION / SYSTEM naming it. */
+/** What a file of /proc is read into: such files have no size, and a buffer for each costs more than the reading. */
+let scratch = Buffer.allocUnsafeSlow(256 * 1024);
+
+/** Reads a file of /proc/PID as latin1, or throws NOT_FOUND / PERMISSION / SYSTEM naming it. */
 export function readProc(pid: number, name: string): string {
-  return readProcBytes(pid, name).toString("latin1");
+  return scratch.toString("latin1", 0, readIntoScratch(pid, name));
 }
 
 export function readProcBytes(pid: number, name: string): Buffer {
+  return Buffer.from(scratch.subarray(0, readIntoScratch(pid, name)));
+}
+
+/** How many bytes the file has. */
+function readIntoScratch(pid: number, name: string): number {
   const file = `/proc/${pid}/${name}`;
   try {
-    return readFileSync(file);
+    return readWhole(file);
   } catch (cause) {
     throw procError(cause, file, pid);
+  }
+}
+
+function readWhole(file: string): number {
+  const fd = openSync(file, "r");
+  try {
+    for (let length = 0; ; ) {
+      const got = readSync(fd, scratch, length, scratch.length - length, null);
+      if (got === 0) return length;
+      length += got;
+      if (length < scratch.length) continue;
+      const larger = Buffer.allocUnsafeSlow(scratch.length * 2);
+      scratch.copy(larger);
+      scratch = larger;
+    }
+  } finally {
+    closeSync(fd);
   }
 }
 
@@ -209,11 +234,10 @@ export function childrenOf(pid: number): number[] {
   for (const tid of listProc(pid, "task")) {
     let text: string;
     try {
-      text = readFileSync(`/proc/${pid}/task/${tid}/children`, "latin1");
-    } catch (cause) {
-      const { code } = cause as NodeJS.ErrnoException;
-      if ((code === "ENOENT" || code === "ESRCH") && tid !== String(pid)) continue; // the thread ended
-      throw procError(cause, `/proc/${pid}/task/${tid}/children`, pid);
+      text = readProc(pid, `task/${tid}/children`);
+    } catch (error) {
+      if (error instanceof FaultlineError && error.code === "NOT_FOUND" && tid !== String(pid)) continue; // it ended
+      throw error;
     }
     children.push(...text.split(" ").filter(Boolean).map(Number));
   }

@@ -14,11 +14,11 @@ import { sleep, waitFor } from "../support/wait";
 
 type Body = (program: Program, images: TempDir, daemon: FaultlineLazyPages) => Promise<void>;
 
-/** Dumps timed_faults (16 MiB, touching nothing before `go`), restores it lazily, and runs `body` while it is lazy. */
+/** Dumps random_touches (16 MiB, touching nothing before `go`), restores it lazily, and runs `body` while it is lazy. */
 async function whileLazy(options: readonly string[], body: Body): Promise<void> {
   await withTempDir("lazy", (images) =>
     withProgram(
-      "timed_faults",
+      "random_touches",
       async (program) => {
         await criuDump(program.pid, images.path);
         await program.gone();
@@ -61,7 +61,7 @@ for (const [policy, signal] of [
 test("a damaged block of a packed file ends the task, and the error names file and offset", async () => {
   await withTempDir("lazy", (images) =>
     withProgram(
-      "timed_faults",
+      "random_touches",
       async (program) => {
         await criuDump(program.pid, images.path);
         await program.gone();

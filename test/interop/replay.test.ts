@@ -49,7 +49,7 @@ test("forks, moves, removes and unmaps of a recorded restore happen again, and e
 });
 
 test("a page whose bytes are others when they are compared is named as wrong", async () => {
-  await recorded("timed_faults", async (program, images, trace) => {
+  await recorded("random_touches", async (program, images, trace) => {
     const steps = readTrace(trace, 1);
     const touched = steps.roots[0]!.steps.find((step) => step.kind === "read" || step.kind === "write");
     assert.ok(touched !== undefined && "page" in touched);
@@ -72,7 +72,7 @@ test("a page whose bytes are others when they are compared is named as wrong", a
 });
 
 test("npm run replay tells what the touches took then and now, in lines or in JSON, and refuses a trace without the session", async () => {
-  await recorded("timed_faults", async (_program, images, trace) => {
+  await recorded("random_touches", async (_program, images, trace) => {
     const run = (...args: string[]) =>
       runCommand(process.execPath, [require.resolve("../bench/replay"), trace, images.path, ...args]);
     const lines = await run();

@@ -3,7 +3,7 @@
 import { FaultlineError } from "../../errors";
 import type { Init } from "../../images/message";
 import type { TaskKobjIdsEntry } from "../../images/messages";
-import { listProc, parseMappings, readProcBytes } from "../proc";
+import { listProc, parseMappings, readProc } from "../proc";
 import { coreImages, zombieCore } from "./coreImage";
 import { MemoryFiles } from "./descriptors/memoryFiles";
 import type { TcpConnections } from "./descriptors/tcpConnections";
@@ -155,7 +155,7 @@ function addTask(collector: Collector, task: FrozenTask, ids: TaskIds, options: 
   const { images, regular } = collector;
   const { pid } = task;
   const state = askTask(task);
-  const vmas = classifyMappings(parseMappings(readProcBytes(pid, "smaps").toString("latin1")));
+  const vmas = classifyMappings(parseMappings(readProc(pid, "smaps")));
   if (ids.first.vm) {
     const copy = copyAddressSpace(pid, vmas, collector.store);
     collector.pagesScanned += copy.pagesScanned;
