@@ -2,8 +2,10 @@
 // their file reads and writes fused in. No policy: callers choose the blocks and check every argument.
 #include "codec.h"
 
+#include <fcntl.h>
 #include <lz4.h>
 #include <lz4hc.h>
+#include <sys/uio.h>
 #include <unistd.h>
 #include <xxhash.h>
 
@@ -32,6 +34,21 @@ int preadFully(int fd, uint8_t* into, size_t length, uint64_t offset) {
     length -= static_cast<size_t>(got);
   }
   return 0;
+}
+
+int preadWithNeighbours(int fd, uint8_t* into, size_t length, uint64_t offset) {
+  iovec part{into, length};
+  ssize_t got = preadv2(fd, &part, 1, static_cast<off_t>(offset), RWF_NOWAIT);
+  if (got == static_cast<ssize_t>(length)) return 0;
+  if (got < 0 && errno == EAGAIN) got = 0;
+  if (got >= 0) {
+    uint64_t first = offset & ~(kNeighbourBytes - 1);
+    uint64_t end = (offset + length + kNeighbourBytes - 1) & ~(kNeighbourBytes - 1);
+    readahead(fd, static_cast<off64_t>(first), end - first);
+  } else {
+    got = 0;  // the file system cannot tell what is cached
+  }
+  return preadFully(fd, into + got, length - static_cast<size_t>(got), offset + static_cast<uint64_t>(got));
 }
 
 static int pwriteFully(int fd, const uint8_t* from, size_t length, uint64_t offset) {

@@ -23,4 +23,11 @@ bool allZero(const uint8_t* bytes, size_t length);
 // pread(2) until `length` bytes are there. Returns 0, -errno, or -ENODATA where the file ends before.
 int preadFully(int fd, uint8_t* into, size_t length, uint64_t offset);
 
+// A disk takes as long for a page as for this much around it, and whoever wants one page soon wants others near it.
+constexpr uint64_t kNeighbourBytes = 128 * 1024;
+
+// preadFully for reads all over a file: what has to come from the disk brings the aligned kNeighbourBytes around it into the
+// page cache. The kernel's own read-ahead does so only for reads in sequence.
+int preadWithNeighbours(int fd, uint8_t* into, size_t length, uint64_t offset);
+
 }  // namespace faultline

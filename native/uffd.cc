@@ -143,10 +143,10 @@ int64_t load(const Block& block, uint64_t skip, uint64_t count, uint8_t* scratch
     return 0;
   }
   if (block.codec == kBlockRaw && block.checksum < 0) {
-    return blockStatus(preadFully(block.fd, into + from, length, block.offset + from));
+    return blockStatus(preadWithNeighbours(block.fd, into + from, length, block.offset + from));
   }
   uint8_t* stored = block.codec == kBlockRaw ? into : scratch;
-  int status = preadFully(block.fd, stored, block.storedBytes, block.offset);
+  int status = preadWithNeighbours(block.fd, stored, block.storedBytes, block.offset);
   if (status == 0) status = decodeBlock(block.codec, stored, block.storedBytes, block.checksum, into, whole);
   return blockStatus(status);
 }

@@ -7,6 +7,7 @@ export const recordBytes = 64;
 const tolerateFlag = 1;
 const resultOffset = 56;
 const errnoMax = 4095n;
+const addressInUse = 98; // EADDRINUSE
 
 /** A place in the batch's data area; as an argument it becomes its address in the target. */
 export class Slot {
@@ -37,12 +38,15 @@ export interface CallOptions {
   readonly tolerate?: boolean;
   /** What the call is for, in the error of a failure; default is the system call's name. */
   readonly purpose?: string;
+  /** What to do, in words, where the call fails with EADDRINUSE. */
+  readonly adviceIfInUse?: string;
 }
 
 interface Recorded extends Call {
   readonly number: number;
   readonly args: readonly Argument[];
   readonly tolerate: boolean;
+  readonly adviceIfInUse: string | undefined;
 }
 
 interface Fixup {
@@ -67,6 +71,7 @@ export class Batch {
       number,
       args,
       tolerate: options.tolerate ?? false,
+      adviceIfInUse: options.adviceIfInUse,
     };
     this.#calls.push(call);
     this.#encoded = undefined;
@@ -170,13 +175,15 @@ export class Batch {
       const failed = this.#calls[made] as Recorded;
       const value = view.getBigInt64(made * recordBytes + resultOffset, true);
       const errno = value < 0n && value >= -errnoMax ? Number(-value) : 0;
-      const code = errno === 1 || errno === 13 ? "PERMISSION" : "SYSTEM";
+      const advice = errno === addressInUse ? failed.adviceIfInUse : undefined;
+      const code = errno === 1 || errno === 13 ? "PERMISSION" : advice === undefined ? "SYSTEM" : "BUSY";
       const number = syscallName(failed.number);
       const what = failed.name === number ? number : `${failed.name} (${number})`;
       throw new FaultlineError(code, `${what} failed inside the task: ${errorName(errno)}`, {
         pid: tid,
         syscall: number,
         errno,
+        advice,
       });
     }
     return new BatchResult(view, this.#calls.length * recordBytes);

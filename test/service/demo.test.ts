@@ -59,6 +59,12 @@ class RunningDemo {
     this.child.kill(name);
   }
 
+  /** For a test that failed: the demo ends, and nobody watches it any more. */
+  giveUp(): void {
+    clearInterval(this.watching);
+    this.child.kill("SIGTERM");
+  }
+
   closeOutput(): void {
     this.child.stdout?.destroy();
   }
@@ -91,7 +97,14 @@ function withDemo(
   options: readonly string[],
   body: (demo: RunningDemo, folder: string) => Promise<void>,
 ): Promise<void> {
-  return withTempDir("demo", (dir) => body(new RunningDemo(dir.path, options), dir.path));
+  return withTempDir("demo", async (dir) => {
+    const demo = new RunningDemo(dir.path, options);
+    try {
+      await body(demo, dir.path);
+    } finally {
+      demo.giveUp();
+    }
+  });
 }
 
 test("a document is always the same, is JSON, and differs from others", () => {

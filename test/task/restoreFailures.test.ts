@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { appendFileSync, cpSync, existsSync, readdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
 import { join } from "node:path";
 import { test } from "node:test";
 import { FaultlineError } from "../../src/errors";
@@ -54,6 +55,28 @@ test("a pid that is taken is named, and nothing is made", limit, async () => {
       await first.waitExit();
       await restorer.close();
     }
+  });
+});
+
+test("a port that another socket has is named, with what to do, and nothing is made", limit, async () => {
+  await withDump("tcp_listening", async (program, dir) => {
+    const sockets = ImageDirectory.open(dir.path)
+      .descriptors(program.pid)
+      .flatMap(({ file }) => file?.isk ?? []);
+    const port = sockets.find((socket) => socket.src_port !== 0)!.src_port;
+    const holder = createServer().listen(port, "::");
+    await once(holder, "listening");
+    try {
+      const inUse = isError("BUSY", `binding port ${port}`, "EADDRINUSE", `sport = :${port}`);
+      await assert.rejects(restore({ imagesDir: dir.path }), inUse);
+      assert.ok(isGone(program.pid));
+    } finally {
+      holder.close();
+    }
+    const restored = await restore({ imagesDir: dir.path });
+    program.go();
+    assert.equal(await program.verdict(), "PASS");
+    await restored.waitExit();
   });
 });
 

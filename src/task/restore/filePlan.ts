@@ -18,7 +18,7 @@ import {
   openGhost,
   openNameless,
 } from "./files/ghost";
-import { inetObstacle, isConnection, makeClosed, makeInet, wasConnected } from "./files/inet";
+import { inetObstacle, isConnection, listenAll, makeClosed, makeInet, wasConnected } from "./files/inet";
 import { inotifyObstacle, makeInotify } from "./files/inotify";
 import { lockObstacle, takeLock } from "./files/lock";
 import { makeMemfd, makeMemfdInode, memfdKey, memfdObstacle, sealMemfd } from "./files/memfd";
@@ -117,6 +117,8 @@ export function planFiles(
   planMemoryFiles(objectContext, files, fills, late);
   planNameless(objectContext, context, files, fills);
   for (const file of files) makeFile(context, file, machine.mountOf);
+  const own = files.flatMap(({ isk }) => (isk === undefined || isConnection(isk) || inetObstacle(isk) ? [] : [isk]));
+  listenAll(context, own);
   planMappingVariants(context, tree);
   planPipes(context, files);
   planConnections(context, files, machine);

@@ -1,5 +1,5 @@
 // When a server on 127.0.0.1 first answers: connects until it can, sends TEXT (with \r\n written as ^), waits for one byte.
-// Prints the time of that byte on CLOCK_REALTIME, nanoseconds.
+// Prints a line when it begins, and the time of that byte on CLOCK_REALTIME, nanoseconds.
 //   first_answer PORT TEXT
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -27,6 +27,8 @@ int main(int argc, char **argv) {
   }
   struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(argv[1]))};
   to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  printf("asking\n");
+  fflush(stdout);
   for (uint64_t end = now_ns() + 60000000000ull; now_ns() < end; usleep(300)) {
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     char byte;

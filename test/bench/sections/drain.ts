@@ -8,13 +8,13 @@ import { type Aim, digits, type Section, type SectionResult, times } from "../re
 import { median, pairedRatio } from "../report/statistics";
 import { compileYardstick } from "../support/compile";
 import { Daemon, type DaemonKind, daemons } from "../support/daemon";
+import { formOf } from "../support/forms";
 import { DumpedHeap } from "../support/heap";
 
 const nothing = { pattern: "random", threads: 1, count: 0 } as const;
 
 /** MB (10^6 bytes) a second, from the restore's return to the daemon's end. */
 async function drainByDaemon(heap: DumpedHeap, kind: DaemonKind): Promise<number> {
-  heap.choose(kind.packed);
   heap.plan(nothing);
   const daemon = new Daemon(kind, heap.images.path);
   try {
@@ -32,9 +32,8 @@ async function drainByDaemon(heap: DumpedHeap, kind: DaemonKind): Promise<number
 
 /** The same in a resident process: from where the program runs to where every page is in. */
 async function drainByRestorer(heap: DumpedHeap, restorer: Restorer, packed: boolean): Promise<number> {
-  heap.choose(packed);
   heap.plan(nothing);
-  const result = await restorer.restore({ imagesDir: heap.images.path });
+  const result = await restorer.restore({ imagesDir: formOf(heap.images.path, packed) });
   const from = performance.now();
   try {
     const report = await result.pages;

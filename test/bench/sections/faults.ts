@@ -34,7 +34,6 @@ function daemonSubject(kind: DaemonKind): Subject {
     name: kind.name,
     ours: kind.ours,
     async touch(heap, touches) {
-      heap.choose(kind.packed);
       heap.plan(touches);
       const daemon = new Daemon(kind, heap.images.path);
       try {

@@ -18,7 +18,6 @@ interface Sample {
 }
 
 async function measureOne(heap: DumpedHeap, kind: DaemonKind, count: number): Promise<Sample> {
-  heap.choose(kind.packed);
   heap.plan({ pattern: "random", threads: 1, count });
   const daemon = new Daemon(kind, heap.images.path);
   try {

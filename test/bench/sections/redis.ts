@@ -7,6 +7,7 @@ import { criuBinary } from "../../support/criu";
 import { type Aim, digits, type Section, type SectionResult, times } from "../report/result";
 import { median, pairedRatio } from "../report/statistics";
 import { Daemon, daemons } from "../support/daemon";
+import { formOf } from "../support/forms";
 import { type Load, load, Server } from "../support/server";
 
 interface Sample {
@@ -18,8 +19,7 @@ interface Sample {
 type Restore = (server: Server) => Promise<{ drained: Promise<unknown>; settle(): Promise<unknown> }>;
 
 async function ours(server: Server, restorer: Restorer, packed: boolean): ReturnType<Restore> {
-  server.choose(packed);
-  const result = await restorer.restore({ imagesDir: server.images.path });
+  const result = await restorer.restore({ imagesDir: formOf(server.images.path, packed) });
   return { drained: result.pages, settle: () => result.waitExit() };
 }
 

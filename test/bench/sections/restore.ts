@@ -6,6 +6,7 @@ import { criuBinary } from "../../support/criu";
 import { type Aim, digits, type LinePlot, type Section, type SectionResult, type Table, times } from "../report/result";
 import { median, pairedRatio } from "../report/statistics";
 import { Daemon, daemons, faultline } from "../support/daemon";
+import { formOf } from "../support/forms";
 import { clockMs, DumpedHeap } from "../support/heap";
 import { Service } from "../support/service";
 
@@ -17,7 +18,6 @@ interface Sample {
 }
 interface Subject {
   readonly name: string;
-  readonly packed: boolean;
   /** Restores, and resolves when every page is in, with the time of that. */
   restore(heap: DumpedHeap): Promise<{ allAtMs: number; settle(): Promise<void> }>;
 }
@@ -34,9 +34,8 @@ const settled = { settle: async () => undefined };
 function ourCommand(name: string, packed: boolean, options: readonly string[]): Subject {
   return {
     name,
-    packed,
     async restore(heap) {
-      const args = ["restore", "-D", heap.images.path, "--json", ...options];
+      const args = ["restore", "-D", formOf(heap.images.path, packed), "--json", ...options];
       const child = spawn(faultline, args, { stdio: ["ignore", "pipe", "inherit"] });
       const exit = new Promise<void>((done) => child.once("close", () => done()));
       const allAtMs = await new Promise<number>((done, fail) => {
@@ -56,9 +55,8 @@ function ourCommand(name: string, packed: boolean, options: readonly string[]): 
 function resident(name: string, restorer: Restorer, packed: boolean, eager: boolean): Subject {
   return {
     name,
-    packed,
     async restore(heap) {
-      const result = await restorer.restore({ imagesDir: heap.images.path, eager });
+      const result = await restorer.restore({ imagesDir: formOf(heap.images.path, packed), eager });
       await result.pages;
       const allAtMs = clockMs();
       return { allAtMs, settle: async () => void (await result.waitExit()) };
@@ -69,9 +67,8 @@ function resident(name: string, restorer: Restorer, packed: boolean, eager: bool
 function served(name: string, service: Service, packed: boolean): Subject {
   return {
     name,
-    packed,
     async restore(heap) {
-      const { id } = await service.restore({ directory: heap.images.path });
+      const { id } = await service.restore({ directory: formOf(heap.images.path, packed) });
       await service.complete(id);
       return { allAtMs: clockMs(), settle: () => service.kill(id) };
     },
@@ -82,7 +79,6 @@ const criuArgs = (heap: DumpedHeap) => ["restore", "-d", "-D", heap.images.path,
 
 const criuEager: Subject = {
   name: "criu, eager",
-  packed: false,
   async restore(heap) {
     return { allAtMs: await ended(spawn(criuBinary, criuArgs(heap), { stdio: "ignore" }), "criu restore"), ...settled };
   },
@@ -90,7 +86,6 @@ const criuEager: Subject = {
 
 const criuLazy: Subject = {
   name: "criu, lazy",
-  packed: false,
   async restore(heap) {
     const daemon = new Daemon(daemons.criu, heap.images.path);
     try {
@@ -105,7 +100,6 @@ const criuLazy: Subject = {
 };
 
 async function measureOne(subject: Subject, heap: DumpedHeap): Promise<Sample> {
-  heap.choose(subject.packed);
   heap.plan(nothing);
   const start = clockMs();
   const { allAtMs, settle } = await subject.restore(heap);

@@ -8,6 +8,7 @@ import { type Aim, digits, type Section, type SectionResult } from "../report/re
 import { median } from "../report/statistics";
 import { dropFromCache } from "../support/coldStorage";
 import { Daemon, daemons, faultline } from "../support/daemon";
+import { formOf } from "../support/forms";
 import { clockMs } from "../support/heap";
 import { Server, type ServerKind } from "../support/server";
 import { Service } from "../support/service";
@@ -22,8 +23,7 @@ type Restore = (server: Server) => Promise<{ runsAtMs: number; settle(): Promise
 
 function resident(restorer: Restorer, packed: boolean): Restore {
   return async (server) => {
-    server.choose(packed);
-    const result = await restorer.restore({ imagesDir: server.images.path });
+    const result = await restorer.restore({ imagesDir: formOf(server.images.path, packed) });
     return { runsAtMs: clockMs(), settle: async () => Promise.all([result.pages, result.waitExit()]) };
   };
 }
@@ -31,16 +31,14 @@ function resident(restorer: Restorer, packed: boolean): Restore {
 /** Asked by curl, as a platform would. */
 function served(service: Service, packed: boolean): Restore {
   return async (server) => {
-    server.choose(packed);
-    const { id, runsAtMs } = await service.restore({ directory: server.images.path });
+    const { id, runsAtMs } = await service.restore({ directory: formOf(server.images.path, packed) });
     return { runsAtMs, settle: () => service.kill(id) };
   };
 }
 
 function command(packed: boolean, options: readonly string[]): Restore {
   return async (server) => {
-    server.choose(packed);
-    const args = ["restore", "-D", server.images.path, "--json", ...options];
+    const args = ["restore", "-D", formOf(server.images.path, packed), "--json", ...options];
     const child = spawn(faultline, args, { stdio: ["ignore", "pipe", "inherit"] });
     const closed = new Promise<void>((done) => child.once("close", () => done()));
     await new Promise<void>((done, fail) => {
@@ -67,10 +65,10 @@ function criu(lazy: boolean): Restore {
 
 async function measureOne(server: Server, restore: Restore, cold = false): Promise<Sample> {
   if (cold) await dropFromCache(server.images.path);
+  const { firstAnswerMs } = await server.asking();
   const start = clockMs();
-  const answer = server.answered();
   const { runsAtMs, settle } = await restore(server);
-  const answerMs = (await answer) - start;
+  const answerMs = (await firstAnswerMs) - start;
   await server.kill();
   await settle();
   return { runsMs: runsAtMs - start, answerMs };

@@ -8,6 +8,7 @@ import { digits, type Section, type SectionResult, type Table } from "../report/
 import { median } from "../report/statistics";
 import { dropFromCache, SlowDisk } from "../support/coldStorage";
 import { Daemon, type DaemonKind, daemons } from "../support/daemon";
+import { formOf } from "../support/forms";
 import { clockMs, DumpedHeap } from "../support/heap";
 import { Server, type ServerKind } from "../support/server";
 import { Service } from "../support/service";
@@ -23,7 +24,6 @@ type Samples = Map<string, Sample[]>;
 const daemonKinds = [daemons.criu, daemons.raw, daemons.packed];
 
 async function touchHeap(heap: DumpedHeap, kind: DaemonKind, disk: SlowDisk, count: number): Promise<Sample> {
-  heap.choose(kind.packed);
   heap.plan({ pattern: "random", threads: 1, count });
   await dropFromCache(heap.images.path);
   const daemon = new Daemon(kind, heap.images.path);
@@ -58,14 +58,13 @@ type Restore = (server: Server) => Promise<Sample>;
 
 function ours(service: Service, packed: boolean): Restore {
   return async (server) => {
-    server.choose(packed);
     await dropFromCache(server.images.path);
-    const answer = server.answered();
+    const { firstAnswerMs } = await server.asking();
     const from = clockMs();
-    const { id } = await service.restore({ directory: server.images.path });
+    const { id } = await service.restore({ directory: formOf(server.images.path, packed) });
     await service.complete(id);
     const drainedMs = clockMs() - from;
-    const answerMs = (await answer) - from;
+    const answerMs = (await firstAnswerMs) - from;
     await service.kill(id);
     return { answerMs, drainedMs };
   };
@@ -76,7 +75,7 @@ function criu(disk: SlowDisk): Restore {
     const dir = server.images.path;
     rmSync(join(dir, "lazy-pages.socket"), { force: true });
     await dropFromCache(dir);
-    const answer = server.answered();
+    const { firstAnswerMs } = await server.asking();
     const from = clockMs();
     const daemon = new Daemon(daemons.criu, dir);
     try {
@@ -86,7 +85,7 @@ function criu(disk: SlowDisk): Restore {
       const child = spawn(...disk.command(criuBinary, args), { stdio: "ignore" });
       const code = await new Promise<number | null>((done) => child.once("exit", done));
       if (code !== 0) throw new Error(`criu restore failed: ${criuErrors(join(dir, "restore.log"))}`);
-      const answerMs = (await answer) - from;
+      const answerMs = (await firstAnswerMs) - from;
       await daemon.exited;
       return { answerMs, drainedMs: clockMs() - from };
     } finally {

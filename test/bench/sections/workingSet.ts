@@ -148,10 +148,10 @@ async function firstAnswers(
 /** From the request by curl to the first byte of the server's first answer. */
 async function firstAnswer(server: Server, service: Service, directory: string, wanted: boolean): Promise<number> {
   await dropFromCache(directory);
-  const answer = server.answered();
+  const { firstAnswerMs } = await server.asking();
   const start = clockMs();
   const { id } = await service.restore({ directory, workingSet: wanted });
-  const answerMs = (await answer) - start;
+  const answerMs = (await firstAnswerMs) - start;
   await service.kill(id);
   return answerMs;
 }

@@ -15,9 +15,9 @@ const readAheadKib = 128;
 /** Pages that may stay cached: those that the kernel holds for a moment on its way to its lists. */
 const leftPagesMax = 64;
 
-/** Takes every image of the directory out of the page cache (posix_fadvise, POSIX_FADV_DONTNEED). */
+/** Takes every image in and below the directory out of the page cache (posix_fadvise, POSIX_FADV_DONTNEED). */
 export async function dropFromCache(dir: string): Promise<void> {
-  const files = readdirSync(dir).filter((name) => name.endsWith(".img") || name.endsWith(".aside"));
+  const files = readdirSync(dir, { recursive: true, encoding: "utf8" }).filter((name) => name.endsWith(".img"));
   if (files.length === 0) return;
   const paths = files.map((name) => join(dir, name));
   // Pages that are still being read ahead for the restore before cannot be dropped yet.

@@ -4,6 +4,7 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { criuBinary } from "../../support/criu";
 import { repositoryRoot } from "../../support/program";
+import { formOf } from "./forms";
 import { soon } from "./heap";
 
 export const faultline = join(repositoryRoot, "bin", "faultline");
@@ -53,7 +54,7 @@ export class Daemon {
     private readonly dir: string,
   ) {
     const [file, args] = kind.ours
-      ? [faultline, ["lazy-pages", ...kind.options, "-D", dir]]
+      ? [faultline, ["lazy-pages", ...kind.options, "-D", formOf(dir, kind.packed), "-W", dir]]
       : [criuBinary, ["lazy-pages", "-D", dir, "-o", "lazy.log", "-v0"]];
     this.child = spawn(file, args, { cwd: dir, stdio: "ignore" });
     this.exited = new Promise((done) =>

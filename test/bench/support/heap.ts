@@ -1,13 +1,13 @@
 // A dumped program with a large heap that can be restored any number of times and times its own touches (c/faulting.c).
-import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { criuDump } from "../../support/criu";
-import { packBeside } from "../../support/packedPages";
 import { processStat } from "../../support/processes";
 import { Program, type ProgramFacts } from "../../support/program";
 import { TempDir } from "../../support/tempdir";
 import { sleep } from "../../support/wait";
 import { compileYardstick } from "./compile";
+import { packForm } from "./forms";
 
 export const noFacts = { options: [], link: "dynamic", alone: undefined, criuCannot: undefined } as const;
 
@@ -45,8 +45,6 @@ export async function soon<T>(
 }
 
 export class DumpedHeap {
-  private packed: readonly string[] = [];
-
   private constructor(
     readonly program: Program,
     readonly megabytes: number,
@@ -62,20 +60,12 @@ export class DumpedHeap {
     await program.ready();
     await criuDump(program.pid, heap.images.path);
     await program.gone();
-    heap.packed = await packBeside(heap.images.path);
+    await packForm(heap.images.path);
     return heap;
   }
 
   get pid(): number {
     return this.program.pid;
-  }
-
-  /** Which page file Faultline finds: the packed one beside the raw one goes first. CRIU reads the raw one always. */
-  choose(packed: boolean): void {
-    for (const file of this.packed) {
-      const from = packed ? `${file}.aside` : file;
-      if (existsSync(from)) renameSync(from, packed ? file : `${file}.aside`);
-    }
   }
 
   /** Before a restore: what the program shall do when it runs. */

@@ -1,13 +1,12 @@
 // Three real servers with realistic data in memory, that are dumped and restored: redis, node and python. Started without
 // pipes or terminals, on a port of their own; each answers one request that reads what it holds.
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
-import { existsSync, renameSync } from "node:fs";
 import { connect } from "node:net";
 import { criuDump } from "../../support/criu";
-import { packBeside } from "../../support/packedPages";
 import { processStat } from "../../support/processes";
 import { TempDir } from "../../support/tempdir";
 import { compileYardstick } from "./compile";
+import { packForm } from "./forms";
 import { soon } from "./heap";
 
 export type ServerKind = "redis" | "node" | "python";
@@ -49,6 +48,8 @@ function commandOf(kind: ServerKind, port: number, count: number): [string, stri
     String(port),
     "--bind",
     "127.0.0.1",
+    "--enable-debug-command",
+    "local",
     "--save",
     "",
     "--appendonly",
@@ -62,7 +63,6 @@ function commandOf(kind: ServerKind, port: number, count: number): [string, stri
 let nextPort = 21000 + (process.pid % 20000);
 
 export class Server {
-  private packed: readonly string[] = [];
   private comm = "";
   private readonly reaped: Promise<void>;
 
@@ -86,22 +86,37 @@ export class Server {
     const server = new Server(kind, child.pid!, port, keys, child, new TempDir("bench-server", false, under));
     await server.answered();
     server.comm = processStat(server.pid)?.comm ?? "";
-    if (kind === "redis") await server.fill();
+    if (kind === "redis") {
+      await server.fill();
+      await server.settle();
+    }
     return server;
   }
 
-  /** Tells when the server answers for the first time from now on, on the clock of clockMs. */
-  answered(): Promise<number> {
-    return new Promise((done, fail) => {
-      const probe = spawn(compileYardstick("first_answer"), [String(this.port), requests[this.kind]]);
-      let text = "";
+  /**
+   * Starts asking, again and again; resolves when that has begun, so that starting a process is in nobody's time. Then
+   * `firstAnswerMs` tells when the server answered first, on the clock of clockMs.
+   */
+  async asking(): Promise<{ readonly firstAnswerMs: Promise<number> }> {
+    const probe = spawn(compileYardstick("first_answer"), [String(this.port), requests[this.kind]]);
+    let text = "";
+    const begun = new Promise<void>((done) => {
       probe.stdout.on("data", (chunk: Buffer) => {
         text += chunk.toString();
+        done();
       });
+    });
+    const firstAnswerMs = new Promise<number>((done, fail) => {
       probe.once("close", (code) =>
-        code === 0 ? done(Number(text) / 1e6) : fail(new Error(`${this.kind} is silent`)),
+        code === 0 ? done(Number(text.split("\n")[1]) / 1e6) : fail(new Error(`${this.kind} is silent`)),
       );
     });
+    await Promise.race([begun, firstAnswerMs]);
+    return { firstAnswerMs };
+  }
+
+  async answered(): Promise<void> {
+    await (await this.asking()).firstAnswerMs;
   }
 
   private fill(): Promise<void> {
@@ -126,6 +141,15 @@ export class Server {
     });
   }
 
+  /** Redis moves what it was filled with into a larger table, a little each tick: every restore would go on with that. */
+  private async settle(): Promise<void> {
+    const args = ["-p", String(this.port), "debug", "htstats", "0"];
+    await soon(
+      "redis to be at rest",
+      () => !execFileSync("redis-cli", args, { encoding: "utf8" }).includes("rehashing"),
+    );
+  }
+
   /** Some requests one after the other, for different records. */
   async ask(count: number): Promise<void> {
     for (let each = 0; each < count; each++) {
@@ -141,20 +165,12 @@ export class Server {
     }
   }
 
-  /** `packs`: also writes packed pages beside the raw ones, which choose() switches between. */
+  /** `packs`: makes the packed form too (forms.ts). */
   async dump(packs = true): Promise<void> {
     await criuDump(this.pid, this.images.path);
     await this.reaped;
     await soon("the server to be gone", () => processStat(this.pid) === undefined);
-    if (packs) this.packed = await packBeside(this.images.path);
-  }
-
-  /** Which page file Faultline finds; CRIU reads the raw one always. */
-  choose(packed: boolean): void {
-    for (const file of this.packed) {
-      const from = packed ? `${file}.aside` : file;
-      if (existsSync(from)) renameSync(from, packed ? file : `${file}.aside`);
-    }
+    if (packs) await packForm(this.images.path);
   }
 
   /** Kills the restored server, or the first one. */

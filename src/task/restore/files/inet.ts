@@ -98,6 +98,11 @@ export function makeClosed(context: FileContext, socket: InetSkEntry): void {
   settle(context, batch, 0, fileKey(socket.id));
 }
 
+function portAdvice(port: number): string {
+  return `another socket has the port: ss -anp 'sport = :${port}' names it; end its program, or wait if it is in TIME_WAIT`;
+}
+
+/** All but listening, which listenAll() does when every socket has its port. */
 export function makeInet(context: FileContext, socket: InetSkEntry): void {
   const batch = context.script.room(inetCalls, 1024);
   batch.call(syscalls.socket, [socket.family, socket.type | openFlag.closeOnExec, socket.proto]);
@@ -107,16 +112,14 @@ export function makeInet(context: FileContext, socket: InetSkEntry): void {
   setSocketOptions(batch, 0, socket.opts); // before binding, which needs SO_REUSEPORT and the device
   setInetOptions(batch, 0, socket);
   if (socket.src_port !== 0 || isRaw(socket)) {
-    // The port may be in TIME_WAIT from before the dump; the program's own setting follows with the other options.
+    // The port may be in TIME_WAIT from before the dump, or another socket of the tree has it. listenAll() sets what the
+    // program had.
     setInteger(batch, 0, solSocket, reuseAddress, 1);
     const address = socketAddress(socket.family, socket.src_addr, socket.src_port);
     batch.call(syscalls.bind, [0, batch.place(address), address.length], {
       purpose: `binding port ${socket.src_port}`,
+      adviceIfInUse: portAdvice(socket.src_port),
     });
-    if (socket.opts.reuseaddr !== true) setInteger(batch, 0, solSocket, reuseAddress, 0);
-  }
-  if (socket.type === socketType.stream && socket.state === tcpState.listening) {
-    batch.call(syscalls.listen, [0, socket.backlog], { purpose: `listening on port ${socket.src_port}` });
   }
   const hasPeer = socket.dst_port !== 0 || (isRaw(socket) && socket.dst_addr.some((word) => word !== 0));
   if (socket.type !== socketType.stream && hasPeer) {
@@ -126,4 +129,24 @@ export function makeInet(context: FileContext, socket: InetSkEntry): void {
   setStatus(batch, 0, socket.flags);
   setOwner(batch, 0, socket.fown);
   settle(context, batch, 0, fileKey(socket.id));
+}
+
+/**
+ * Lets those listen that did. Connections that have ended keep the port of the listener that they came from: such a port can
+ * be bound only while nobody listens there and all who have it say SO_REUSEADDR (socket(7)), so all are bound before.
+ */
+export function listenAll(context: FileContext, sockets: readonly InetSkEntry[]): void {
+  for (const socket of sockets) {
+    if (socket.type !== socketType.stream || socket.state !== tcpState.listening) continue;
+    const master = context.masters.of(fileKey(socket.id));
+    context.script.room(1).call(syscalls.listen, [master, socket.backlog], {
+      purpose: `listening on port ${socket.src_port}`,
+      adviceIfInUse: portAdvice(socket.src_port),
+    });
+  }
+  for (const socket of sockets) {
+    const isBound = socket.src_port !== 0 || isRaw(socket);
+    if (!isBound || wasConnected(socket) || socket.opts.reuseaddr === true) continue;
+    setInteger(context.script.room(1, 16), context.masters.of(fileKey(socket.id)), solSocket, reuseAddress, 0);
+  }
 }
