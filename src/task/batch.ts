@@ -1,13 +1,12 @@
 // A batch of system calls for the in-target agent: composes the 64-byte records and the data next to them, and reads
 // the results back. Pure: bytes in, bytes out; injector.ts runs it.
-import { errorName, FaultlineError } from "../errors";
+import { type ErrorCode, errorName, FaultlineError } from "../errors";
 import { syscallName } from "./constants";
 
 export const recordBytes = 64;
 const tolerateFlag = 1;
 const resultOffset = 56;
 const errnoMax = 4095n;
-const addressInUse = 98; // EADDRINUSE
 
 /** A place in the batch's data area; as an argument it becomes its address in the target. */
 export class Slot {
@@ -38,15 +37,20 @@ export interface CallOptions {
   readonly tolerate?: boolean;
   /** What the call is for, in the error of a failure; default is the system call's name. */
   readonly purpose?: string;
-  /** What to do, in words, where the call fails with EADDRINUSE. */
-  readonly adviceIfInUse?: string;
+  /** What more there is to say about a failure in task `pid`, asked for while the task still stands where it failed. */
+  readonly explain?: (errno: number, pid: number) => Explanation | undefined;
+}
+
+export interface Explanation {
+  readonly code: ErrorCode;
+  readonly advice: string;
 }
 
 interface Recorded extends Call {
   readonly number: number;
   readonly args: readonly Argument[];
   readonly tolerate: boolean;
-  readonly adviceIfInUse: string | undefined;
+  readonly explain: CallOptions["explain"];
 }
 
 interface Fixup {
@@ -71,7 +75,7 @@ export class Batch {
       number,
       args,
       tolerate: options.tolerate ?? false,
-      adviceIfInUse: options.adviceIfInUse,
+      explain: options.explain,
     };
     this.#calls.push(call);
     this.#encoded = undefined;
@@ -175,15 +179,15 @@ export class Batch {
       const failed = this.#calls[made] as Recorded;
       const value = view.getBigInt64(made * recordBytes + resultOffset, true);
       const errno = value < 0n && value >= -errnoMax ? Number(-value) : 0;
-      const advice = errno === addressInUse ? failed.adviceIfInUse : undefined;
-      const code = errno === 1 || errno === 13 ? "PERMISSION" : advice === undefined ? "SYSTEM" : "BUSY";
+      const explanation = failed.explain?.(errno, tid);
+      const code = explanation?.code ?? (errno === 1 || errno === 13 ? "PERMISSION" : "SYSTEM");
       const number = syscallName(failed.number);
       const what = failed.name === number ? number : `${failed.name} (${number})`;
       throw new FaultlineError(code, `${what} failed inside the task: ${errorName(errno)}`, {
         pid: tid,
         syscall: number,
         errno,
-        advice,
+        advice: explanation?.advice,
       });
     }
     return new BatchResult(view, this.#calls.length * recordBytes);

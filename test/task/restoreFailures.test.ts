@@ -10,6 +10,7 @@ import { test } from "node:test";
 import { FaultlineError } from "../../src/errors";
 import { ImageDirectory } from "../../src/images/directory";
 import { writeImage } from "../../src/images/framing";
+import { parsePortHolders } from "../../src/task/restore/files/portHolders";
 import { awaitFreePids } from "../../src/task/restore/freePids";
 import { Restorer, restore } from "../../src/task/restore/restore";
 import { criuDump, runCommand } from "../support/criu";
@@ -67,7 +68,7 @@ test("a port that another socket has is named, with what to do, and nothing is m
     const holder = createServer().listen(port, "::");
     await once(holder, "listening");
     try {
-      const inUse = isError("BUSY", `binding port ${port}`, "EADDRINUSE", `sport = :${port}`);
+      const inUse = isError("BUSY", `binding port ${port}`, "EADDRINUSE", `[::]:${port} LISTEN, of pid ${process.pid}`);
       await assert.rejects(restore({ imagesDir: dir.path }), inUse);
       assert.ok(isGone(program.pid));
     } finally {
@@ -198,6 +199,76 @@ test("a mapped file that changed since the dump is refused, unless forced", limi
     await assert.rejects(restore({ imagesDir: dir.path }), isError("CHANGED", mapped, "--force"));
     assert.ok(isGone(program.pid));
   });
+});
+
+/** Takes the port of 127.0.0.1 that it is told: as a listener, as the near end of a connection, or by UDP. */
+const portHolder = `
+import socket, sys
+kind, port = sys.argv[1], int(sys.argv[2])
+taken = socket.socket(socket.AF_INET, socket.SOCK_DGRAM if kind == "udp" else socket.SOCK_STREAM)
+taken.bind(("127.0.0.1", port))
+other = socket.socket()
+other.listen()
+if kind == "listener": taken.listen()
+if kind == "client": taken.connect(("127.0.0.1", other.getsockname()[1]))
+print(other.getsockname()[1], flush=True)
+sys.stdin.readline()
+`;
+
+/** Runs `body` while another process has the port, with its pid and a port that it listens on for itself. */
+async function withPortTaken(kind: string, port: number, body: (pid: number, peer: number) => Promise<void>) {
+  const holder = spawn("python3", ["-c", portHolder, kind, String(port)], { stdio: ["pipe", "pipe", "inherit"] });
+  const ended = once(holder, "exit");
+  try {
+    await body(holder.pid as number, Number(String((await once(holder.stdout, "data"))[0])));
+  } finally {
+    holder.kill("SIGKILL");
+    await ended;
+  }
+}
+
+test("a port that is taken is named with its state, its holder and what to do", limit, async () => {
+  const portOf = (images: string, type: number): number => {
+    const tree = ImageDirectory.open(images);
+    const sockets = tree.descriptors(tree.tasks[0]!.pid).flatMap(({ file }) => file?.isk ?? []);
+    return sockets.find((socket) => socket.type === type && socket.family === 2 && socket.src_port !== 0)!.src_port;
+  };
+  await withDump("tcp_listening", async (program, dir) => {
+    const port = portOf(dir.path, 1);
+    await withPortTaken("listener", port, async (pid) => {
+      const words = [`127.0.0.1:${port} LISTEN, of pid ${pid} (python3): end what holds it, then restore again`];
+      await assert.rejects(restore({ imagesDir: dir.path }), isError("BUSY", `binding port ${port}`, ...words));
+    });
+    await withPortTaken("client", port, async (pid, peer) => {
+      const words = [`127.0.0.1:${port} ESTABLISHED with 127.0.0.1:${peer}, of pid ${pid} (python3)`];
+      await assert.rejects(restore({ imagesDir: dir.path }), isError("BUSY", ...words));
+    });
+    assert.ok(isGone(program.pid));
+  });
+  await withDump("udp_loopback", async (program, dir) => {
+    const port = portOf(dir.path, 2);
+    await withPortTaken("udp", port, async (pid) => {
+      const words = [`UDP 127.0.0.1:${port}, of pid ${pid} (python3)`];
+      await assert.rejects(restore({ imagesDir: dir.path }), isError("BUSY", ...words));
+    });
+    assert.ok(isGone(program.pid));
+  });
+});
+
+test("the lists of sockets are read as proc_net(5) has them", () => {
+  const head = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n";
+  const tcp = `${head}   0: 0100007F:1F90 0200007F:D431 06 00000000:00000000 03:00000F3B 00000000     0        0 0 3 0000000000000000\n`;
+  const there = { address: "127.0.0.2", port: 54321 };
+  assert.deepEqual(parsePortHolders(tcp, "TCP", 8080), [
+    { protocol: "TCP", address: "127.0.0.1", port: 8080, peer: there, state: "TIME_WAIT", inode: 0 },
+  ]);
+  assert.deepEqual(parsePortHolders(tcp, "TCP", 54321), []); // the other end's port is no obstacle
+  const six = (words: string): string =>
+    `${head}   0: ${words}:0050 00000000000000000000000000000000:0000 0A 0:0 00:0 0 0 0 77 1 0\n`;
+  const told = (words: string): string | undefined => parsePortHolders(six(words), "TCP", 80)[0]?.address;
+  assert.equal(told("00000000000000000000000001000000"), "::1");
+  assert.equal(told("0000000000000000FFFF00000100007F"), "127.0.0.1");
+  assert.equal(told("B80D0120000000000000000001000000"), "2001:db8::1");
 });
 
 test("an aborted restore ends what it made", limit, async () => {

@@ -1,15 +1,17 @@
 // TCP and UDP sockets that have no peer state in the kernel: unbound, bound and listening ones.
 // Connections are made in tcp.ts.
 import type { InetSkEntry } from "../../../images/messages";
-import type { Batch } from "../../batch";
+import type { Batch, CallOptions } from "../../batch";
 import { syscalls } from "../../constants";
 import { socketOption, solSocket } from "../../socketOptions";
 import { type FileContext, fileKey, openFlag, setOwner, setStatus, settle } from "./context";
+import { portAdvice } from "./portHolders";
 import { setInteger, setSocketOptions, socketOptionCalls } from "./socketOptions";
 
 export const family = { unix: 1, inet: 2, inet6: 10 } as const;
 export const socketType = { stream: 1, datagram: 2, raw: 3, seqpacket: 5 } as const;
 export const tcpState = { established: 1, finWait2: 5, closed: 7, closeWait: 8, listening: 10 } as const;
+const errnos = { addressInUse: 98, addressNotAvailable: 99 } as const;
 const solIp = 0;
 const solTcp = 6;
 const solIpv6 = 41;
@@ -98,8 +100,23 @@ export function makeClosed(context: FileContext, socket: InetSkEntry): void {
   settle(context, batch, 0, fileKey(socket.id));
 }
 
-function portAdvice(port: number): string {
-  return `another socket has the port: ss -anp 'sport = :${port}' names it; end its program, or wait if it is in TIME_WAIT`;
+/** How bind(2) or listen(2) of a socket is called in an error, and what is to be done about its failures (ip(7)). */
+export function binding(socket: InetSkEntry, purpose = "binding"): CallOptions {
+  const port = socket.src_port;
+  const address = socketAddress(socket.family, socket.src_addr, port).subarray(
+    ...(socket.family === family.inet ? [4, 8] : [8, 24]),
+  );
+  return {
+    purpose: `${purpose} port ${port}`,
+    explain: (errno, pid) => {
+      if (errno === errnos.addressNotAvailable) {
+        return { code: "NOT_FOUND", advice: "this machine does not have the address: add it (`ip address add`)" };
+      }
+      if (errno !== errnos.addressInUse || isRaw(socket)) return undefined;
+      const protocol = socket.type === socketType.stream ? "TCP" : "UDP";
+      return { code: "BUSY", advice: portAdvice(pid, protocol, address, port) };
+    },
+  };
 }
 
 /** All but listening, which listenAll() does when every socket has its port. */
@@ -116,10 +133,7 @@ export function makeInet(context: FileContext, socket: InetSkEntry): void {
     // program had.
     setInteger(batch, 0, solSocket, reuseAddress, 1);
     const address = socketAddress(socket.family, socket.src_addr, socket.src_port);
-    batch.call(syscalls.bind, [0, batch.place(address), address.length], {
-      purpose: `binding port ${socket.src_port}`,
-      adviceIfInUse: portAdvice(socket.src_port),
-    });
+    batch.call(syscalls.bind, [0, batch.place(address), address.length], binding(socket));
   }
   const hasPeer = socket.dst_port !== 0 || (isRaw(socket) && socket.dst_addr.some((word) => word !== 0));
   if (socket.type !== socketType.stream && hasPeer) {
@@ -139,10 +153,7 @@ export function listenAll(context: FileContext, sockets: readonly InetSkEntry[])
   for (const socket of sockets) {
     if (socket.type !== socketType.stream || socket.state !== tcpState.listening) continue;
     const master = context.masters.of(fileKey(socket.id));
-    context.script.room(1).call(syscalls.listen, [master, socket.backlog], {
-      purpose: `listening on port ${socket.src_port}`,
-      adviceIfInUse: portAdvice(socket.src_port),
-    });
+    context.script.room(1).call(syscalls.listen, [master, socket.backlog], binding(socket, "listening on"));
   }
   for (const socket of sockets) {
     const isBound = socket.src_port !== 0 || isRaw(socket);

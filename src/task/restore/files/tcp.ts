@@ -7,7 +7,7 @@ import { syscalls } from "../../constants";
 import { solSocket } from "../../socketOptions";
 import type { TcpStream } from "../treeImage";
 import { type FileContext, fileKey, openFlag, setOwner, setStatus } from "./context";
-import { setInetOptions, socketAddress, tcpState } from "./inet";
+import { binding, setInetOptions, socketAddress, tcpState } from "./inet";
 import { setInteger, setSocketOptions, socketOptionCalls } from "./socketOptions";
 
 const solTcp = 6;
@@ -65,7 +65,7 @@ function makeOne(context: FileContext, { socket, stream }: Connection): void {
   setSequence(batch, descriptor, queue.receive, entry.inq_seq - entry.inq_len - ended);
   setSequence(batch, descriptor, queue.send, entry.outq_seq - entry.outq_len - sentEnd);
   const own = socketAddress(socket.family, socket.src_addr, socket.src_port);
-  batch.call(syscalls.bind, [descriptor, batch.place(own), own.length], { purpose: `binding port ${socket.src_port}` });
+  batch.call(syscalls.bind, [descriptor, batch.place(own), own.length], binding(socket));
   const peer = socketAddress(socket.family, socket.dst_addr, socket.dst_port);
   batch.call(syscalls.connect, [descriptor, batch.place(peer), peer.length], { purpose: "repairing a connection" });
   repairOptions(batch, descriptor, entry);
