@@ -3,6 +3,23 @@
 // Arguments are checked by the callers in src/, not here.
 
 export interface Addon {
+  // ahead.cc: one ring of decoded blocks, and the helper thread that fills it, for each thread that calls. Ten numbers a run:
+  // address, descriptor, codec, offset, stored bytes, pages of the block, checksum or -1, pages to skip, pages wanted, and
+  // the ticket of aheadPush or -1.
+  /** Before the others; 0 also where it was done before. -ENOMEM; another -errno: there is no helper, all else works. */
+  aheadStart(slots: number, slotBytes: number): number;
+  aheadStop(): number;
+  /** Queues the blocks of runs [first, end) and sets their tickets; how many found a free slot, from the first on. */
+  aheadPush(runs: Float64Array, first: number, end: number): number;
+  /** Forgets the blocks of runs [first, end). The helper has descriptors of its own: those of the runs may be closed. */
+  aheadDrop(runs: Float64Array, first: number, end: number): number;
+  /**
+   * Installs runs [first, end), whose blocks fit a slot, one after the other; between two of them looks whether `watched`
+   * (-1: nothing) is readable. Answers how many are there whole; out = [pages installed of the one behind them, why it ended:
+   * 0 all done, 1 readable, the -errno of UFFDIO_COPY or a number of blockLoad].
+   */
+  installRuns(uffd: number, watched: number, runs: Float64Array, first: number, end: number, out: Float64Array): number;
+
   // analyze.cc
   /**
    * Shannon entropy of each of `pageCount` 4096-byte pages in hundredths of a bit per byte (0 to 800), 65535 for a

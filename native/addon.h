@@ -26,6 +26,7 @@ inline int64_t result(int64_t value) {
   return value < 0 ? -static_cast<int64_t>(errno) : value;
 }
 
+void registerAhead(Napi::Env env, Napi::Object exports);
 void registerAnalyze(Napi::Env env, Napi::Object exports);
 void registerCodec(Napi::Env env, Napi::Object exports);
 void registerLock(Napi::Env env, Napi::Object exports);

@@ -13,6 +13,7 @@
 
 #include "addon.h"
 #include "codec.h"
+#include "install.h"
 
 namespace faultline {
 
@@ -96,12 +97,6 @@ int64_t installed(int status, int64_t done, uint64_t length) {
   return -static_cast<int64_t>(errno);
 }
 
-int64_t copyPages(int fd, uint64_t address, const uint8_t* bytes, uint64_t length) {
-  Copy copy{address, reinterpret_cast<uint64_t>(bytes), length, 0, 0};
-  const int status = ioctl(fd, kCopy, &copy);
-  return installed(status, copy.copy, length);
-}
-
 int64_t fill(int fd, unsigned long request, uint64_t address, uint64_t length, uint64_t mode) {
   Fill argument{{address, length}, mode, 0};
   const int status = ioctl(fd, request, &argument);
@@ -124,17 +119,19 @@ int64_t blockStatus(int status) {
   }
 }
 
-struct Block {
-  int fd;
-  int codec;
-  uint64_t offset;
-  uint64_t storedBytes;
-  uint64_t pageCount;
-  int64_t checksum;
-};
+uint8_t* bytes(const Napi::Value& value) {
+  return value.As<Napi::Uint8Array>().Data();
+}
 
-// Puts pages [skip, skip + count) of `block` into `into`, at the place they have in the whole block.
-int64_t load(const Block& block, uint64_t skip, uint64_t count, uint8_t* scratch, uint8_t* into) {
+}  // namespace
+
+int64_t copyPages(int fd, uint64_t address, const uint8_t* bytes, uint64_t length) {
+  Copy copy{address, reinterpret_cast<uint64_t>(bytes), length, 0, 0};
+  const int status = ioctl(fd, kCopy, &copy);
+  return installed(status, copy.copy, length);
+}
+
+int64_t loadBlock(const StoredBlock& block, uint64_t skip, uint64_t count, uint8_t* scratch, uint8_t* into) {
   const uint64_t from = skip * kPageBytes;
   const uint64_t length = count * kPageBytes;
   const uint64_t whole = block.pageCount * kPageBytes;
@@ -150,12 +147,6 @@ int64_t load(const Block& block, uint64_t skip, uint64_t count, uint8_t* scratch
   if (status == 0) status = decodeBlock(block.codec, stored, block.storedBytes, block.checksum, into, whole);
   return blockStatus(status);
 }
-
-uint8_t* bytes(const Napi::Value& value) {
-  return value.As<Napi::Uint8Array>().Data();
-}
-
-}  // namespace
 
 static Napi::Value uffdCreate(const Napi::CallbackInfo& info) {
   return number(info.Env(), result(syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | i32(info[0]))));
@@ -212,19 +203,19 @@ static Napi::Value uffdCopy(const Napi::CallbackInfo& info) {
 
 // (fd, codec, offset, storedBytes, pageCount, checksum, skip, count, scratch, into)
 static Napi::Value blockLoad(const Napi::CallbackInfo& info) {
-  const Block block{i32(info[0]), i32(info[1]), u64(info[2]), u64(info[3]), u64(info[4]),
+  const StoredBlock block{i32(info[0]), i32(info[1]), u64(info[2]), u64(info[3]), u64(info[4]),
                     info[5].As<Napi::Number>().Int64Value()};
-  return number(info.Env(), load(block, u64(info[6]), u64(info[7]), bytes(info[8]), bytes(info[9])));
+  return number(info.Env(), loadBlock(block, u64(info[6]), u64(info[7]), bytes(info[8]), bytes(info[9])));
 }
 
 // (uffd, address, then as blockLoad): loads and installs in one call.
 static Napi::Value uffdInstall(const Napi::CallbackInfo& info) {
-  const Block block{i32(info[2]), i32(info[3]), u64(info[4]), u64(info[5]), u64(info[6]),
+  const StoredBlock block{i32(info[2]), i32(info[3]), u64(info[4]), u64(info[5]), u64(info[6]),
                     info[7].As<Napi::Number>().Int64Value()};
   const uint64_t skip = u64(info[8]);
   const uint64_t count = u64(info[9]);
   uint8_t* into = bytes(info[11]);
-  const int64_t status = load(block, skip, count, bytes(info[10]), into);
+  const int64_t status = loadBlock(block, skip, count, bytes(info[10]), into);
   if (status < 0) return number(info.Env(), status);
   return number(info.Env(), copyPages(i32(info[0]), u64(info[1]), into + skip * kPageBytes, count * kPageBytes));
 }

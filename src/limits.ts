@@ -26,10 +26,19 @@ export const PARENT_CHAIN_MAX = 1024;
 /** Page numbers of a 64-bit address space. */
 export const ADDRESS_PAGES_MAX = 2 ** 52;
 
-/** Pages drained in one step, 256 KiB, while no fault has come lately. */
-export const DRAIN_STEP_PAGES = 64;
+/** Pages drained in one step, 1 MiB, while no fault has come lately: a message ends the step within 64 KiB. */
+export const DRAIN_STEP_PAGES = 256;
 /** Pages drained in one step while faults come: the longest that the next one waits behind the drain, about 30 µs. */
 export const DRAIN_STEP_PAGES_BUSY = 16;
+/** Largest block, pages, that the drain queues and reads ahead; larger ones are installed one by one. */
+export const AHEAD_BLOCK_PAGES_MAX = 16;
+/** Blocks that are decoded ahead of the drain at most: 1 MiB, which the processor's cache holds. */
+export const AHEAD_SLOTS = 16;
+/** Runs of pages that the drain queues at most, for each context. */
+export const QUEUED_RUNS_MAX = 64;
+/** Runs queued beyond those of a step: while nothing happens, and while faults come, which may need the same disk. */
+export const DRAIN_AHEAD_RUNS = 16;
+export const DRAIN_AHEAD_RUNS_BUSY = 2;
 /** How long after a fault the steps stay small, microseconds. */
 export const DRAIN_BUSY_US = 2000;
 /** How long after an answer the pager only looks for the next fault, microseconds: a program that jumps about faults again. */

@@ -4,6 +4,7 @@ import type { BlockRef } from "../images/block";
 import type { Space } from "../space/space";
 import type { InstallOutcome, LayoutEvent, Uffd } from "../uffd/port";
 import type { Doom } from "./doom";
+import { DrainPlan } from "./drainPlan";
 import type { PageSource } from "./pageSource";
 import type { Prefetch, ReadAheadPlan } from "./prefetch";
 import type { Recording } from "./recording";
@@ -43,8 +44,14 @@ export class Context {
   readonly deferred = new Map<number, DeferredFault>();
   /** What is around recent faults and not installed yet, newest last. */
   readonly surroundings: Surroundings[] = [];
-  /** Where the drain in address order goes on. */
+  /** What the drain in address order installs next. */
+  readonly plan = new DrainPlan();
+  /** Where the drain goes on. */
   cursor = 0;
+  /** Grows with every change of the layout that is not the drain's own. */
+  version = 0;
+  /** Grows with every layout event. */
+  layoutVersion = 0;
   /** No drain before this time: the layout was changing. */
   drainAfterUs = 0;
   /** Where the last zero fault's window ended, and its size: growing memory is answered in growing steps. */
@@ -79,6 +86,8 @@ export class Context {
   ) {}
 
   applyLayout(event: Exclude<LayoutEvent, { kind: "fork" }>): void {
+    this.version++;
+    this.layoutVersion++;
     switch (event.kind) {
       case "remap":
         this.space.remapped(event.from, event.to, event.pageCount);
@@ -93,12 +102,13 @@ export class Context {
 
   /**
    * Installs pages [skip, skip + count) of `block` at `page`. `reached` is then the number of pages that are there.
-   * A run that crosses a VMA's end or a split is halved until it fits (ENOENT says nothing of how much would).
+   * A run that crosses a VMA's end or a split is halved until it fits (ENOENT says nothing of how much would); `first`
+   * pages are tried first.
    */
-  installRun(page: number, block: BlockRef, skip: number, count: number): Stop {
+  installRun(page: number, block: BlockRef, skip: number, count: number, first = count): Stop {
     this.reached = 0;
     this.metPresent = false;
-    let size = count;
+    let size = first;
     while (this.reached < count) {
       const at = this.reached;
       size = Math.min(size, count - at);
@@ -132,6 +142,7 @@ export class Context {
   }
 
   private record(page: number, outcome: InstallOutcome): Stop {
+    this.version++;
     switch (outcome.kind) {
       case "installed":
         this.space.installed(page, outcome.pageCount);

@@ -1,4 +1,5 @@
 // The background transfer: which missing pages next. Small steps, so that a fault never waits long behind one.
+import { AHEAD_BLOCK_PAGES_MAX } from "../limits";
 import type { Context } from "./context";
 import { installMissing, type Progress } from "./missing";
 
@@ -31,10 +32,21 @@ export function surroundingsStep(context: Context, most: number, beyond: boolean
   return undefined;
 }
 
-/** One step of the drain in address order, round and round from where the last one ended. */
-export function drainStep(context: Context, most: number): Progress {
-  let progress = installMissing(context, context.cursor, Number.MAX_SAFE_INTEGER, most);
-  if (progress.pageCount === 0 && progress.stop === "done") progress = installMissing(context, 0, context.cursor, most);
+/**
+ * One step of the drain in address order, round and round from where the last one ended: at most `most` pages or one
+ * block. `ahead`: how many more runs are planned, and their blocks read meanwhile.
+ */
+export function drainStep(context: Context, most: number, ahead: number): Progress {
+  const { plan } = context;
+  plan.check(context);
+  const wanted = Math.ceil(most / AHEAD_BLOCK_PAGES_MAX) + ahead;
+  plan.fill(context, wanted);
+  if (plan.length > 0) return plan.step(context, most);
+  // A block that cannot be queued, or nothing is missing behind.
+  const progress = installMissing(context, context.cursor, Number.MAX_SAFE_INTEGER, most);
   context.cursor = progress.page === Number.MAX_SAFE_INTEGER ? 0 : progress.page;
-  return progress;
+  if (context.cursor > 0 || progress.pageCount > 0 || progress.stop !== "done") return progress;
+  plan.check(context);
+  plan.fill(context, wanted);
+  return plan.length > 0 ? plan.step(context, most) : installMissing(context, 0, Number.MAX_SAFE_INTEGER, most);
 }

@@ -11,6 +11,7 @@ export interface Progress {
   page: number;
 }
 
+/** The one that is reused. */
 const progress: Progress = { pageCount: 0, stop: "done", page: 0 };
 
 /**
@@ -18,9 +19,7 @@ const progress: Progress = { pageCount: 0, stop: "done", page: 0 };
  * with the page in progressPage(), where bytes cannot be had.
  */
 export function installMissing(context: Context, from: number, to: number, most: number): Progress {
-  progress.pageCount = 0;
-  progress.stop = "done";
-  progress.page = from;
+  startProgress(from);
   while (progress.pageCount < most) {
     const need = context.space.nextMissing(progress.page);
     const page = need === undefined ? to : Math.max(need.page, progress.page);
@@ -40,6 +39,14 @@ export function installMissing(context: Context, from: number, to: number, most:
     progress.page = page + context.reached;
     if (progress.stop !== "done") break;
   }
+  return progress;
+}
+
+/** For whoever installs by himself: the progress that installMissing and progressPage() answer too, from here on. */
+export function startProgress(page: number): Progress {
+  progress.pageCount = 0;
+  progress.stop = "done";
+  progress.page = page;
   return progress;
 }
 

@@ -5,6 +5,8 @@ import {
   CONTEXTS_UNASKED_MAX,
   DEFER_FIRST_US,
   DEFER_MOST_US,
+  DRAIN_AHEAD_RUNS,
+  DRAIN_AHEAD_RUNS_BUSY,
   DRAIN_BUSY_US,
   DRAIN_STEP_PAGES,
   DRAIN_STEP_PAGES_BUSY,
@@ -444,7 +446,8 @@ export class Pager implements PolicyActions {
 
   private backgroundStep(context: Context, nowUs: number): void {
     const { session } = context;
-    const most = nowUs - this.lastFaultUs < DRAIN_BUSY_US ? DRAIN_STEP_PAGES_BUSY : DRAIN_STEP_PAGES;
+    const busy = nowUs - this.lastFaultUs < DRAIN_BUSY_US;
+    const most = busy ? DRAIN_STEP_PAGES_BUSY : DRAIN_STEP_PAGES;
     const prefetch = this.prefetches(context) ? context.prefetch : undefined;
     if (prefetch !== undefined && context.surroundings.length === 0) {
       this.prefetchStep(context, prefetch, most, nowUs);
@@ -457,7 +460,7 @@ export class Pager implements PolicyActions {
     try {
       let progress = surroundingsStep(context, DRAIN_STEP_PAGES_BUSY, drains);
       if (progress === undefined && drains) {
-        progress = drainStep(context, most);
+        progress = drainStep(context, most, busy ? DRAIN_AHEAD_RUNS_BUSY : DRAIN_AHEAD_RUNS);
         this.payDrain(progress.pageCount, nowUs);
       }
       if (progress !== undefined) this.progressed(context, progress, nowUs);

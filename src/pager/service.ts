@@ -5,6 +5,7 @@ import { readWorkingSet } from "../images/workingSet";
 import { WORKING_SET_HOLD_US } from "../limits";
 import { native } from "../native";
 import { Space } from "../space/space";
+import { stopHelper } from "../uffd/kernelQueue";
 import { KernelUffd } from "../uffd/kernelUffd";
 import { KernelWaiter } from "../uffd/kernelWaiter";
 import type { Command, ErrorData, Reply } from "./commands";
@@ -78,6 +79,7 @@ export class PagerService {
   }
 
   close(): void {
+    stopHelper();
     this.#trace?.close();
     this.#images.close();
   }

@@ -6,7 +6,8 @@ import { BlockCodec, type BlockRef } from "../images/block";
 import { BLOCK_PAGES_MAX, MESSAGES_READ_MAX, PAGE_BYTES } from "../limits";
 import { native } from "../native";
 import { UffdMode } from "./features";
-import type { InstallOutcome, Uffd, UffdEvent } from "./port";
+import { KernelQueue } from "./kernelQueue";
+import type { InstallOutcome, QueueOutcome, Uffd, UffdEvent } from "./port";
 
 const EAGAIN = 11;
 const EEXIST = 17;
@@ -69,6 +70,15 @@ function blockError(result: number, block: BlockRef): FaultlineError {
   });
 }
 
+const queueNames = {
+  stop(result: number): QueueOutcome["stop"] {
+    const { kind } = outcome(result, "UFFDIO_COPY");
+    if (kind === "installed") throw new Error(`${result} is no reason to stop`);
+    return kind;
+  },
+  blockError,
+};
+
 function checkPages(page: number, pageCount: number): void {
   if (!Number.isSafeInteger(page) || page < 0) throw new RangeError(`page ${page} is not a page number`);
   if (!Number.isSafeInteger(pageCount) || pageCount < 1) throw new RangeError(`${pageCount} pages cannot be a range`);
@@ -78,6 +88,9 @@ function checkPages(page: number, pageCount: number): void {
 export class KernelUffd implements Uffd {
   readonly id: number;
   private open = true;
+  private queue: KernelQueue | undefined;
+  /** The epoll set that waits on this context and others, or -1: KernelWaiter says so. */
+  waitedOnBy = -1;
 
   private constructor(fd: number) {
     this.id = fd;
@@ -190,6 +203,22 @@ export class KernelUffd implements Uffd {
     return outcome(result, "UFFDIO_COPY");
   }
 
+  queuePages(page: number, block: BlockRef, skip: number, pageCount: number): boolean {
+    checkPages(page, pageCount);
+    if (skip < 0 || skip + pageCount > block.pageCount) throw new RangeError("the pages are not all in the block");
+    this.queue ??= new KernelQueue(this.id, queueNames);
+    return this.queue.queue(page, block, skip, pageCount);
+  }
+
+  installQueued(runCount: number): QueueOutcome {
+    if (this.queue === undefined) throw new Error("nothing was queued");
+    return this.queue.install(runCount, this.waitedOnBy);
+  }
+
+  dropQueued(): void {
+    this.queue?.drop();
+  }
+
   installBytes(page: number, bytes: Uint8Array, pageCount: number): InstallOutcome {
     checkPages(page, pageCount);
     if (bytes.length < pageCount * PAGE_BYTES) throw new RangeError("fewer bytes than pages");
@@ -239,6 +268,7 @@ export class KernelUffd implements Uffd {
   close(): void {
     if (!this.open) return;
     this.open = false;
+    this.dropQueued();
     native.closeDescriptor(this.id);
   }
 

@@ -3,6 +3,7 @@
 import { checked } from "../errors";
 import { READY_MAX, SPIN_US_DEFAULT } from "../limits";
 import { native } from "../native";
+import { KernelUffd } from "./kernelUffd";
 import type { Uffd, UffdWaiter, WaitResult } from "./port";
 
 const CONTROL = 0;
@@ -43,6 +44,7 @@ export class KernelWaiter implements UffdWaiter {
     checked(native.epollAdd(this.epoll, uffd.id, key), "epoll_ctl", "a userfaultfd cannot be waited on");
     this.uffds.set(key, uffd);
     this.tokens.set(uffd.id, key);
+    if (uffd instanceof KernelUffd) uffd.waitedOnBy = this.epoll;
   }
 
   remove(uffd: Uffd): void {
@@ -50,6 +52,7 @@ export class KernelWaiter implements UffdWaiter {
     if (key === undefined || this.uffds.get(key) !== uffd) return;
     this.tokens.delete(uffd.id);
     this.uffds.delete(key);
+    if (uffd instanceof KernelUffd) uffd.waitedOnBy = -1;
     native.epollRemove(this.epoll, uffd.id);
   }
 

@@ -3,6 +3,7 @@
 //
 // Addresses are page numbers (address / 4096), exact below 2^53. Semantics: ioctl_userfaultfd(2) and
 // Documentation/admin-guide/mm/userfaultfd.rst; the table of outcomes in docs/kernel.md.
+import type { FaultlineError } from "../errors";
 import type { BlockRef } from "../images/block";
 
 export interface FaultEvent {
@@ -67,6 +68,17 @@ export type InstallOutcome =
   /** ESRCH: the address space is gone. */
   | { readonly kind: "exited" };
 
+/** What installQueued did. Valid until the next call. */
+export interface QueueOutcome {
+  /** Runs that are there whole, from the head on: they have left the queue. */
+  runCount: number;
+  /** Pages installed of the run behind them. */
+  pageCount: number;
+  /** interrupted: a message waits. error: the block of the run behind cannot be read. Otherwise as an install says. */
+  stop: "done" | "interrupted" | "error" | Exclude<InstallOutcome["kind"], "installed">;
+  error: FaultlineError | undefined;
+}
+
 /** One userfaultfd context. Owns its descriptor. */
 export interface Uffd extends Disposable {
   /** Distinguishes contexts within one pager; the descriptor number for the kernel's. */
@@ -79,6 +91,19 @@ export interface Uffd extends Disposable {
    * A BlockRef is immutable: calls in a row with the same object may decode once.
    */
   installPages(page: number, block: BlockRef, skip: number, pageCount: number): InstallOutcome;
+  /**
+   * Puts such an install behind those that wait for installQueued. The blocks of the first of them may be read and decoded
+   * meanwhile, so their descriptors stay open until they are installed or dropped. False where the queue is full, or the
+   * block is too large for it.
+   */
+  queuePages(page: number, block: BlockRef, skip: number, pageCount: number): boolean;
+  /**
+   * Installs the first `runCount` runs of the queue in their order, until one is not installed whole, or a message waits on
+   * a context that is waited on together with this one.
+   */
+  installQueued(runCount: number): QueueOutcome;
+  /** Empties the queue. close() does that too. */
+  dropQueued(): void;
   /** Installs the first `pageCount` pages of `bytes` at `page` (UFFDIO_COPY), waking the waiters: for remote sources. */
   installBytes(page: number, bytes: Uint8Array, pageCount: number): InstallOutcome;
   /** Installs zero pages (UFFDIO_ZEROPAGE), waking the waiters. */

@@ -20,6 +20,10 @@ const readEvents = ioctl(0, { kind: "read-events" });
 function copy(page: number, imagePage: number, pageCount: number): Step {
   return ioctl(0, { kind: "copy", page, imagePage, pageCount });
 }
+function queue(runs: readonly (readonly [number, number, number])[], runCount = runs.length): Step {
+  const copies = runs.map(([page, imagePage, pageCount]) => ({ page, imagePage, pageCount }));
+  return ioctl(0, { kind: "queue", runs: copies, runCount });
+}
 function zero(page: number, pageCount: number): Step {
   return ioctl(0, { kind: "zero", page, pageCount });
 }
@@ -43,6 +47,43 @@ const table: Record<string, readonly Line[]> = {
     [copy(4, 10, 1), ["present"]],
     [copy(2, 8, 8), ["installed 2"]],
     [copy(6, 20, 2), ["present"]],
+  ],
+  "a queue of installs goes on behind what was partial, and stops at what the kernel refuses": [
+    [zero(6, 1), ["installed 1"]],
+    [
+      queue([
+        [0, 10, 3],
+        [3, 20, 2],
+        [5, 30, 4],
+        [20, 40, 1],
+      ]),
+      ["2 whole, 1 of the next, present"],
+    ],
+    [read(2), ["0: token 13"]],
+    [read(4), ["0: token 22"]],
+    [read(5), ["0: token 31"]],
+    [
+      queue(
+        [
+          [7, 50, 2],
+          [9, 60, 2],
+        ],
+        1,
+      ),
+      ["1 whole, 0 of the next, done"],
+    ],
+    [read(8), ["0: token 52"]],
+    [read(9), ["0: asleep"]],
+    [call(1, { kind: "mprotect", page: 12, pageCount: 2, protection: "read" }), ["1: value 0"]],
+    [
+      queue([
+        [9, 60, 2],
+        [11, 70, 2],
+      ]),
+      ["1 whole, 0 of the next, gone", "0: token 61"],
+    ],
+    [call(1, { kind: "dontneed", page: 0, pageCount: 2 }), ["1: asleep"]],
+    [queue([[30, 0, 4]]), ["0 whole, 0 of the next, changing"]],
   ],
   "an install wakes the threads that wait for it, read or not": [
     [read(3), ["0: asleep"]],

@@ -12,7 +12,8 @@ import { BlockCodec, type BlockRef } from "../../src/images/block";
 import { native } from "../../src/native";
 import { LAYOUT_FEATURES } from "../../src/uffd/features";
 import { KernelUffd } from "../../src/uffd/kernelUffd";
-import type { UffdEvent } from "../../src/uffd/port";
+import { PlainQueue } from "../../src/uffd/plainQueue";
+import type { Uffd, UffdEvent } from "../../src/uffd/port";
 import { processStat } from "../support/processes";
 import { repositoryRoot } from "../support/program";
 import { waitFor } from "../support/wait";
@@ -53,7 +54,15 @@ export type Ioctl =
   | { readonly kind: "read-events" }
   | { readonly kind: "copy"; readonly page: number; readonly imagePage: number; readonly pageCount: number }
   | { readonly kind: "zero" | "poison" | "wake" | "unregister"; readonly page: number; readonly pageCount: number }
+  /** Copies, of which the first `runCount` are installed and the others dropped again. */
+  | { readonly kind: "queue"; readonly runs: readonly QueuedCopy[]; readonly runCount: number }
   | { readonly kind: "close" };
+
+export interface QueuedCopy {
+  readonly page: number;
+  readonly imagePage: number;
+  readonly pageCount: number;
+}
 
 export type Step = { readonly slot: number; readonly call: Call } | { readonly context: number; readonly ioctl: Ioctl };
 
@@ -192,6 +201,17 @@ class Simulated {
       context.release();
       return "closed";
     }
+    if (ioctl.kind === "queue") {
+      const copies = new PlainQueue(
+        (page, block, skip, pageCount) => {
+          const first = block.offset / pageBytes + skip;
+          const tokens = Array.from({ length: pageCount }, (_, i) => imageToken(first + i));
+          return context.copy(page, tokens);
+        },
+        () => false,
+      );
+      return installQueue(copies, ioctl, -1);
+    }
     const page = ARENA + ioctl.page;
     switch (ioctl.kind) {
       case "copy": {
@@ -267,6 +287,28 @@ function eventLine(event: AnyEvent): string {
 
 function outcomeLine(outcome: { readonly kind: string; readonly pageCount?: number }): string {
   return outcome.pageCount === undefined ? outcome.kind : `${outcome.kind} ${outcome.pageCount}`;
+}
+
+export function rawBlock(fd: number, imagePage: number, pageCount: number): BlockRef {
+  const storedBytes = pageCount * pageBytes;
+  const offset = imagePage * pageBytes;
+  return { fd, file: "pages", codec: BlockCodec.Raw, offset, storedBytes, pageCount, checksum: -1 };
+}
+
+/** Each run is the end of a block that begins before it, where there is something before it. */
+function installQueue(
+  to: Pick<Uffd, "queuePages" | "installQueued" | "dropQueued">,
+  { runs, runCount }: Extract<Ioctl, { kind: "queue" }>,
+  fd: number,
+): string {
+  for (const { page, imagePage, pageCount } of runs) {
+    const skip = Math.min(imagePage, 2);
+    to.queuePages(ARENA + page, rawBlock(fd, imagePage - skip, pageCount + skip), skip, pageCount);
+  }
+  const { runCount: whole, pageCount, stop } = to.installQueued(runCount);
+  const line = `${whole} whole, ${pageCount} of the next, ${stop}`;
+  to.dropQueued();
+  return line;
 }
 
 function named(result: number | string): string {
@@ -367,14 +409,14 @@ function compileDriver(): string {
 }
 
 /** The real half: the driver process, its sockets and its contexts. */
-class Real {
+export class Real {
   readonly contexts: KernelUffd[] = [];
   private readonly lines: Line[] = [];
   private readonly threadIds: number[] = [];
   private constructor(
     private readonly child: ChildProcess,
     private readonly folder: string,
-    private readonly imageFd: number,
+    readonly imageFd: number,
   ) {}
 
   static async start(): Promise<Real> {
@@ -472,11 +514,12 @@ class Real {
       context.close();
       return "closed";
     }
+    if (ioctl.kind === "queue") return installQueue(context, ioctl, this.imageFd);
     const page = ARENA + ioctl.page;
     switch (ioctl.kind) {
       case "copy":
         return outcomeLine(
-          context.installPages(page, this.block(ioctl.imagePage, ioctl.pageCount), 0, ioctl.pageCount),
+          context.installPages(page, rawBlock(this.imageFd, ioctl.imagePage, ioctl.pageCount), 0, ioctl.pageCount),
         );
       case "zero":
         return outcomeLine(context.installZero(page, ioctl.pageCount));
@@ -488,19 +531,6 @@ class Real {
       case "unregister":
         return context.unregister(page, ioctl.pageCount);
     }
-  }
-
-  private block(imagePage: number, pageCount: number): BlockRef {
-    const bytes = pageCount * pageBytes;
-    return {
-      fd: this.imageFd,
-      file: "pages",
-      codec: BlockCodec.Raw,
-      offset: imagePage * pageBytes,
-      storedBytes: bytes,
-      pageCount,
-      checksum: -1,
-    };
   }
 
   async end(): Promise<void> {

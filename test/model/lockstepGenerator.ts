@@ -1,6 +1,15 @@
 // Makes up the next step of a conformance sequence: only steps whose outcome on the real kernel is determined, which
 // means one thread inside a layout change at a time. Not for the simulation's programs: see generate.ts.
-import { ARENA, ARENA_PAGES, type Call, type Ioctl, type Lockstep, SLOTS, type Step } from "./lockstep";
+import {
+  ARENA,
+  ARENA_PAGES,
+  type Call,
+  type Ioctl,
+  type Lockstep,
+  type QueuedCopy,
+  SLOTS,
+  type Step,
+} from "./lockstep";
 import type { Protection } from "./memory";
 import type { Chooser } from "./scheduler";
 
@@ -67,11 +76,22 @@ function ioctl(chooser: Chooser): Ioctl {
       // Poison is in the table only.
       return { kind: "copy", page, imagePage: 0, pageCount: few };
     case 5:
+      return queue(chooser);
     case 6:
       return { kind: "copy", page, imagePage: chooser.pick(ARENA_PAGES - few), pageCount: few };
     default:
       return { kind: "read-events" };
   }
+}
+
+function queue(chooser: Chooser): Ioctl {
+  const runs: QueuedCopy[] = [];
+  for (let count = 1 + chooser.pick(5); count > 0; count--) {
+    const { page, pageCount } = range(chooser);
+    const few = 1 + chooser.pick(Math.min(8, pageCount));
+    runs.push({ page, imagePage: chooser.pick(ARENA_PAGES - few), pageCount: few });
+  }
+  return { kind: "queue", runs, runCount: 1 + chooser.pick(runs.length) };
 }
 
 /** An install that a sleeping thread waits for, so that sequences get on. */

@@ -3,7 +3,8 @@
 import assert from "node:assert/strict";
 import { FaultlineError } from "../../src/errors";
 import { BlockCodec, type BlockRef } from "../../src/images/block";
-import type { InstallOutcome, Uffd, UffdEvent, UffdWaiter, WaitResult } from "../../src/uffd/port";
+import { PlainQueue } from "../../src/uffd/plainQueue";
+import type { InstallOutcome, QueueOutcome, Uffd, UffdEvent, UffdWaiter, WaitResult } from "../../src/uffd/port";
 import type { Context, Message } from "./context";
 import { imageToken, type Token } from "./memory";
 import type { Machine, SimulatedProcess } from "./scheduler";
@@ -83,6 +84,23 @@ export class SimulatedUffd implements Uffd {
     const outcome = this.context.copy(page, tokens);
     if (outcome.kind === "installed") this.remember(page, tokens.slice(0, outcome.pageCount));
     return outcome;
+  }
+
+  private readonly installs = new PlainQueue(
+    (page, block, skip, pageCount) => this.installPages(page, block, skip, pageCount),
+    () => this.readable,
+  );
+
+  queuePages(page: number, block: BlockRef, skip: number, pageCount: number): boolean {
+    return this.installs.queuePages(page, block, skip, pageCount);
+  }
+
+  installQueued(runCount: number): QueueOutcome {
+    return this.installs.installQueued(runCount);
+  }
+
+  dropQueued(): void {
+    this.installs.dropQueued();
   }
 
   private remember(page: number, tokens: readonly Token[]): void {

@@ -8,7 +8,8 @@ import { Pager, type PagerHooks } from "../../src/pager/pager";
 import type { PageSource } from "../../src/pager/pageSource";
 import { defaultPagerOptions, type PagerOptions, type SessionReport } from "../../src/pager/requests";
 import { Space } from "../../src/space/space";
-import type { InstallOutcome, Uffd, UffdEvent, UffdWaiter, WaitResult } from "../../src/uffd/port";
+import { PlainQueue } from "../../src/uffd/plainQueue";
+import type { InstallOutcome, QueueOutcome, Uffd, UffdEvent, UffdWaiter, WaitResult } from "../../src/uffd/port";
 
 const FIRST = 1000;
 const PAGES = 64;
@@ -41,6 +42,19 @@ class Scripted implements Uffd {
     // The right bytes: page i of the image is at i * 4096.
     assert.equal(block.offset / 4096 + skip, page - FIRST - this.shift);
     return this.install("copy", page, pageCount);
+  }
+  private readonly installs = new PlainQueue(
+    (page, block, skip, pageCount) => this.installPages(page, block, skip, pageCount),
+    () => this.queue.length > 0,
+  );
+  queuePages(page: number, block: BlockRef, skip: number, pageCount: number): boolean {
+    return this.installs.queuePages(page, block, skip, pageCount);
+  }
+  installQueued(runCount: number): QueueOutcome {
+    return this.installs.installQueued(runCount);
+  }
+  dropQueued(): void {
+    this.installs.dropQueued();
   }
   /** How far the layout was moved from where the image had it. */
   shift = 0;

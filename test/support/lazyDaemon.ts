@@ -30,7 +30,8 @@ export class FaultlineLazyPages {
     const daemon = new FaultlineLazyPages(child);
     await waitFor("faultline lazy-pages to listen", () => {
       if (child.exitCode !== null) throw new Error(`faultline lazy-pages: ${daemon.errors}`);
-      return existsSync(join(dir, "lazy-pages.socket"));
+      // The socket alone is there a little before all that the daemon opens at its start.
+      return existsSync(join(dir, "lazy-pages.socket")) && daemon.errors.includes("listening in");
     });
     return daemon;
   }

@@ -116,7 +116,7 @@ function drainAims(rates: Map<string, number[]>): Aim[] {
       measured: `${(packed * 100).toFixed(0)} %`,
       met: packed >= 0.7,
       why:
-        "one thread reads, checks, decodes and installs; UFFDIO_COPY alone does only the last of these, from a buffer " +
+        "one thread installs while another reads, checks and decodes; UFFDIO_COPY alone only installs, from a buffer " +
         "that never leaves the cache (see the row that also reads)",
     },
     {
