@@ -315,6 +315,7 @@ export interface Addon {
   // fdstate.cc: descriptors duplicated out of a target, and buffers for its memory.
   fcntlNumber(fd: number, command: number, argument: number): number;
   fcntlBuffer(fd: number, command: number, buffer: NodeJS.TypedArray): number;
+  ioctlNumber(fd: number, request: number, argument: number): number;
   ioctlBuffer(fd: number, request: number, buffer: NodeJS.TypedArray): number;
   /** lseek(2). */
   seekTo(fd: number, offset: number, whence: number): number;

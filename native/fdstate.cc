@@ -36,6 +36,9 @@ Napi::Value fcntlNumber(Info info) {
 Napi::Value fcntlBuffer(Info info) {
   return number(info.Env(), result(fcntl(i32(info[0]), i32(info[1]), bytes(info[2]).data)));
 }
+Napi::Value ioctlNumber(Info info) {
+  return number(info.Env(), result(ioctl(i32(info[0]), u64(info[1]), u64(info[2]))));
+}
 Napi::Value ioctlBuffer(Info info) {
   return number(info.Env(), result(ioctl(i32(info[0]), u64(info[1]), bytes(info[2]).data)));
 }
@@ -208,6 +211,7 @@ void registerFdState(Napi::Env env, Napi::Object exports) {
   };
   add("fcntlNumber", fcntlNumber);
   add("fcntlBuffer", fcntlBuffer);
+  add("ioctlNumber", ioctlNumber);
   add("ioctlBuffer", ioctlBuffer);
   add("seekTo", seekTo);
   add("linkFile", linkFile);

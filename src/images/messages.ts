@@ -1014,6 +1014,7 @@ export interface Timeval extends UnknownFields {
 export interface TtyDataEntry extends UnknownFields {
   tty_id: number;
   data: Buffer;
+  eof_marks: number[];
 }
 
 export interface TtyFileEntry extends UnknownFields {

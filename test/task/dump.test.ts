@@ -170,10 +170,75 @@ test("a pipe whose other end is outside of the tree is warned of", async () => {
   });
 });
 
-test("a terminal of the tree with input that nobody has read is an obstacle", async () => {
+for (const name of ["pty_input", "pty_input_edges"]) {
+  test(`what waits in the terminals of ${name} still waits after dumps that leave it running, and one that was given up`, async () => {
+    await withTempDir("dump", (images) =>
+      withProgram(name, async (program) => {
+        for (const round of ["one", "two"]) await dumpOf(program, images.join(round), { after: "run" });
+        const abort = new AbortController();
+        const onProgress = (event: { phase: DumpPhase }) => {
+          if (event.phase === "write") abort.abort();
+        };
+        await assert.rejects(dumpOf(program, images.join("given-up"), { signal: abort.signal, onProgress }));
+        program.go();
+        assert.equal(await program.verdict(), "PASS");
+      }),
+    );
+  });
+}
+
+const stoppedTerminals: readonly { by: string; stop: string; go: string }[] = [
+  { by: "its user", stop: "os.write(m, b'\\x13')", go: "os.write(m, b'\\x11')" },
+  { by: "its program", stop: "termios.tcflow(s, termios.TCOOFF)", go: "termios.tcflow(s, termios.TCOON)" },
+];
+
+for (const { by, stop, go } of stoppedTerminals) {
+  test(`a terminal that was stopped by ${by} is stopped after a dump, with the output before it`, async () => {
+    await withTempDir("dump", async (images) => {
+      const script = `
+import os, termios, time
+m, s = os.openpty()
+os.set_blocking(s, False)
+os.write(s, b"before")
+${stop}
+time.sleep(0.1)
+open(${JSON.stringify(images.join("ready"))}, "w").close()
+while not os.path.exists(${JSON.stringify(images.join("go"))}): time.sleep(0.01)
+def is_stopped():
+  try: os.write(s, b"x")
+  except BlockingIOError: return True
+  return False
+verdict = [os.read(m, 100).startswith(b"before"), is_stopped()]
+${go}
+time.sleep(0.1)
+verdict.append(not is_stopped())
+open(${JSON.stringify(images.join("new"))}, "w").write(str(verdict))
+os.rename(${JSON.stringify(images.join("new"))}, ${JSON.stringify(images.join("verdict"))})
+`;
+      const child = spawn("python3", ["-c", script], { stdio: "ignore", detached: true });
+      const pid = child.pid as number;
+      try {
+        await waitFor("the terminal", () => existsSync(images.join("ready")));
+        await dump({ pid, directory: images.join("img"), after: "run", shellJob: true });
+        await dump({ pid, directory: images.join("again"), after: "run", shellJob: true });
+        writeFileSync(images.join("go"), "");
+        await waitFor("the verdict", () => existsSync(images.join("verdict")));
+        assert.equal(readFileSync(images.join("verdict"), "utf8"), "[True, True, True]");
+      } finally {
+        if (child.exitCode === null) {
+          process.kill(-pid, "SIGKILL");
+          await once(child, "exit");
+        }
+      }
+    });
+  });
+}
+
+test("a terminal in packet mode with input that nobody has read is an obstacle", async () => {
   await withTempDir("dump", async (images) => {
     const script =
-      "import os,tty,time\nm,s=os.openpty()\ntty.setraw(s)\nos.write(m,b'typed ahead')\ntime.sleep(0.05)\n" +
+      "import fcntl,os,struct,tty,time\nm,s=os.openpty()\ntty.setraw(s)\nfcntl.ioctl(m,0x5420,struct.pack('i',1))\n" +
+      "os.write(m,b'typed ahead')\ntime.sleep(0.05)\n" +
       `open('${images.join("ready")}','w')\ntime.sleep(1000)`;
     const child = spawn("python3", ["-c", script], { stdio: "ignore", detached: true });
     const pid = child.pid as number;
@@ -181,7 +246,7 @@ test("a terminal of the tree with input that nobody has read is an obstacle", as
       await waitFor("the terminal", () => existsSync(images.join("ready")));
       await assert.rejects(
         dump({ pid, directory: images.join("img"), shellJob: true }),
-        /fd \d+: a pseudo-terminal with unread input/,
+        /fd \d+: a pseudo-terminal in packet mode with unread input/,
       );
     } finally {
       process.kill(-pid, "SIGKILL");

@@ -70,7 +70,7 @@ export function findObstacles(root: number, options: ObstacleOptions): Obstacle[
     return found;
   }
   found.push(...strangeSharing(pids), ...lastingVforks(root));
-  const masters = new Set<number>();
+  const masters = new Map<number, { isPacket: boolean }>();
   const terminals: HeldTerminal[] = [];
   const unix = new Map<number, { pid: number; fd: number }>();
   for (const pid of pids) {
@@ -89,9 +89,12 @@ export function findObstacles(root: number, options: ObstacleOptions): Obstacle[
     );
   }
   for (const { pid, fd, index, unread } of terminals) {
-    const paired = index !== undefined && masters.has(index);
-    if (paired && unread > 0) found.push({ pid, fd, reason: "a pseudo-terminal with unread input" });
-    if (!paired && !options.shellJob) found.push({ pid, fd, reason: "a terminal of outside; use --shell-job" });
+    const master = index === undefined ? undefined : masters.get(index);
+    if (master?.isPacket === true && unread > 0) {
+      found.push({ pid, fd, reason: "a pseudo-terminal in packet mode with unread input" });
+    }
+    if (master === undefined && !options.shellJob)
+      found.push({ pid, fd, reason: "a terminal of outside; use --shell-job" });
   }
   return [...found, ...unixObstacles(unix)];
 }
@@ -305,7 +308,7 @@ function memoryObstacles(pid: number, options: ObstacleOptions): Obstacle[] {
 function descriptorObstacles(
   pid: number,
   options: ObstacleOptions,
-  masters: Set<number>,
+  masters: Map<number, { isPacket: boolean }>,
   terminals: HeldTerminal[],
   unix: Map<number, { pid: number; fd: number }>,
 ): Obstacle[] {
@@ -335,10 +338,10 @@ function isGone(error: unknown): boolean {
   return error instanceof FaultlineError && (error.code === "NOT_FOUND" || error.details.errno === badDescriptor);
 }
 
-function noteTerminal(file: OpenFile, masters: Set<number>, terminals: HeldTerminal[]): void {
+function noteTerminal(file: OpenFile, masters: Map<number, { isPacket: boolean }>, terminals: HeldTerminal[]): void {
   const master = file.fields.get("tty-index");
   if (master !== undefined) {
-    masters.add(Number(master));
+    masters.set(Number(master), { isPacket: file.withCopy(isPacketMaster) });
     return;
   }
   const slave = /^\/dev\/pts\/(\d+)/.exec(file.link);

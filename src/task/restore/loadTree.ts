@@ -32,7 +32,11 @@ export function loadTree(images: ImageDirectory): TreeImage {
     segments: loadSegments(images, tasks[0]?.ids?.ipc_ns_id),
     memfds: new Map(images.memoryFiles.map((message) => [Number(message.inode_id), message])),
     ttys: new Map(images.messages("TTY_INFO", "tty-info.img").map((message) => [message.id, message])),
-    ttyData: new Map(images.messages("TTY_DATA", "tty-data.img").map((message) => [message.tty_id, message.data])),
+    ttyData: new Map(
+      images
+        .messages("TTY_DATA", "tty-data.img")
+        .map((message) => [message.tty_id, { bytes: message.data, marks: message.eof_marks }]),
+    ),
     packets: loadPackets(images),
     tcpStream: (inode) => loadStream(images, inode),
     seccompFilters: images.messages("SECCOMP", "seccomp.img")[0]?.seccomp_filters ?? [],

@@ -17,6 +17,7 @@ import type {
   TcpStreamEntry,
   TtyInfoEntry,
 } from "../../images/messages";
+import type { TerminalInput } from "../terminalInput";
 
 /** Task states of task_core_entry.task_state. */
 export const taskState = { alive: 1, dead: 2, stopped: 3, zombie: 6 } as const;
@@ -87,7 +88,7 @@ export interface TreeImage {
   readonly memfds: ReadonlyMap<number, MemfdInodeEntry>;
   readonly ttys: ReadonlyMap<number, TtyInfoEntry>;
   /** What waits unread in a terminal, by the terminal's id. */
-  readonly ttyData: ReadonlyMap<number, Uint8Array>;
+  readonly ttyData: ReadonlyMap<number, TerminalInput>;
   readonly packets: ReadonlyMap<number, readonly SocketPacket[]>;
   /** The state of an established TCP connection, by its socket's inode; read when asked. */
   tcpStream(inode: number): TcpStream | undefined;

@@ -4,7 +4,7 @@ import { readStat } from "../../proc";
 import type { ImageSet } from "../imageSet";
 import type { OpenFile } from "../openFile";
 import { heldFile, type RegularFiles } from "../regularFiles";
-import { peekOutput } from "./terminalQueue";
+import { peekInput, peekOutput } from "./terminalQueue";
 
 const request = {
   getTermios: 0x5401, // TCGETS: struct termios, 36 bytes
@@ -70,6 +70,8 @@ export class Terminals {
   readonly #images: ImageSet;
   readonly #regular: RegularFiles;
   readonly #infos = new Set<number>();
+  /** Masters whose slave has not been met yet, by the terminal's number. */
+  readonly #alone = new Map<number, OpenFile>();
 
   constructor(images: ImageSet, regular: RegularFiles) {
     this.#images = images;
@@ -91,6 +93,7 @@ export class Terminals {
         this.#addInfo(infoId, file, fd, isMaster || isSlave ? { index, isMaster } : undefined);
         const unread = isMaster ? peekOutput(fd, index, file.pid) : Buffer.alloc(0);
         if (unread.length > 0) this.#images.add("tty-data.img", "TTY_DATA", { tty_id: infoId, data: unread });
+        if (isMaster || isSlave) this.#pair(index, file, isMaster);
       }
       const regularId = this.#regular.add(heldFile(file.pid, `fd/${file.fd}`), { flags: file.flags, position: 0n });
       this.#images.addFile("TTY", {
@@ -98,6 +101,22 @@ export class Terminals {
         tty: { id, tty_info_id: infoId, flags: file.flags, fown: file.owner(), regf_id: regularId },
       });
     });
+  }
+
+  /**
+   * Input is read where both ends belong to the tree: to open a slave that nobody has opened, and to close it again, would be
+   * the end of file to the master.
+   */
+  #pair(index: number, file: OpenFile, isMaster: boolean): void {
+    const slaveInfo = index * 2;
+    if (isMaster) this.#alone.set(index, file);
+    const master = this.#alone.get(index);
+    // A master that is in transit has no descriptor of its own here by now.
+    if (master === undefined || !this.#infos.has(slaveInfo) || (!isMaster && master.pid === process.pid)) return;
+    const input = master.withCopy((fd) => peekInput(fd, index, master.pid));
+    if (input === null) return;
+    const { bytes, marks } = input;
+    this.#images.add("tty-data.img", "TTY_DATA", { tty_id: slaveInfo, data: bytes, eof_marks: [...marks] });
   }
 
   #addInfo(id: number, file: OpenFile, fd: number, pty: { index: number; isMaster: boolean } | undefined): void {

@@ -5,8 +5,8 @@ import { isatty } from "node:tty";
 import { FaultlineError } from "../../../errors";
 import type { TermiosEntry, TtyFileEntry, TtyInfoEntry } from "../../../images/messages";
 import { TtyType } from "../../../images/messages";
-import type { Batch } from "../../batch";
 import { syscalls } from "../../constants";
+import { type TerminalInput, termiosBytes, typingOf } from "../../terminalInput";
 import type { Script } from "../script";
 import type { TaskImage } from "../treeImage";
 import { type FileContext, fileKey, openFlag, setOwner, setStatus, settle } from "./context";
@@ -18,12 +18,15 @@ const request = {
   setControlling: 0x540e,
   setGroup: 0x5410,
   setWindow: 0x5414,
+  type: 0x5412, // TIOCSTI
   packet: 0x5420,
   lock: 0x40045431,
 } as const;
 const ptmxDevice = 0x502;
 const controlCharacters = 19;
-const termiosBytes = 36;
+/** What fits into a slave's own queue; more waits on its way there. */
+const queueBytes = 4095;
+const bytesPerBatch = 64;
 /** Pseudo-terminals that a machine has at most; the number wanted is reached by opening those before it. */
 const ptyMax = 4096;
 const fchown = 93;
@@ -53,7 +56,7 @@ export function ttyObstacle(info: TtyInfoEntry | undefined, shellJob: boolean, p
 export function makeTerminals(
   context: FileContext,
   ttys: readonly TtyFileEntry[],
-  data: ReadonlyMap<number, Uint8Array>,
+  data: ReadonlyMap<number, TerminalInput>,
   shellJob: boolean,
 ): ForeignFile[] {
   const foreign: ForeignFile[] = [];
@@ -138,7 +141,7 @@ function configure(
   context: FileContext,
   master: TtyFileEntry,
   ttys: readonly TtyFileEntry[],
-  data: ReadonlyMap<number, Uint8Array>,
+  data: ReadonlyMap<number, TerminalInput>,
 ): void {
   const info = context.tree.ttys.get(master.tty_info_id) as TtyInfoEntry;
   const slaves = ttys.flatMap((tty) => {
@@ -147,9 +150,12 @@ function configure(
   });
   const slaveInfo = slaves[0] ?? info;
   const descriptor = context.masters.of(fileKey(master.id));
-  const toMaster = data.get(info.id) ?? new Uint8Array();
-  const toSlave = slaves.map((slave) => data.get(slave.id)).find((bytes) => bytes !== undefined) ?? new Uint8Array();
-  const batch = context.script.room(16, toMaster.length + toSlave.length + 512);
+  const toMaster = data.get(info.id)?.bytes ?? new Uint8Array();
+  const input = slaves.map((slave) => data.get(slave.id)).find((found) => found !== undefined);
+  const settings = slaveInfo.termios === undefined ? Buffer.alloc(termiosBytes) : termiosOf(slaveInfo.termios);
+  const typing = typingOf(input ?? { bytes: Buffer.alloc(0), marks: [] }, settings);
+  const toSlave = typing.bytes;
+  let batch = context.script.room(6, toMaster.length + 512);
   const flags = openFlag.readWrite | openFlag.noTerminal | openFlag.closeOnExec;
   // A slave that was never opened stays so: closing it again would be the end of file to the master.
   const untouched = info.locked && slaves.length === 0;
@@ -161,13 +167,17 @@ function configure(
     // Raw, so that the line discipline changes nothing a second time.
     batch.call(syscalls.ioctl, [0, request.setTermios, batch.place(new Uint8Array(termiosBytes))]);
     if (toMaster.length > 0) batch.call(syscalls.write, [0, batch.place(toMaster), toMaster.length]);
-    if (toSlave.length > 0) batch.call(syscalls.write, [descriptor, batch.place(toSlave), toSlave.length]);
+    if (toSlave.length > 0) {
+      batch.call(syscalls.ioctl, [0, request.setTermios, batch.place(typing.settings)]);
+      typeBytes(context, descriptor, toSlave);
+    }
   }
+  batch = context.script.room(8, 512);
   if (winsize !== undefined) {
     const size = new Uint16Array([winsize.ws_row, winsize.ws_col, winsize.ws_xpixel, winsize.ws_ypixel]);
     batch.call(syscalls.ioctl, [target, request.setWindow, batch.place(new Uint8Array(size.buffer))]);
   }
-  if (termios !== undefined) setTermios(batch, target, termios);
+  if (termios !== undefined) batch.call(syscalls.ioctl, [target, request.setTermios, batch.place(settings)]);
   if (slaveInfo.exclusive) batch.call(syscalls.ioctl, [0, request.exclusive, 0]);
   if (info.packet_mode) {
     const on = batch.place(new Uint8Array(new Int32Array([1]).buffer));
@@ -180,16 +190,30 @@ function configure(
   }
 }
 
+/** The slave, at descriptor 0, gets what fits into its queue at once; what the master writes arrives some time later. */
+function typeBytes(context: FileContext, master: number, bytes: Buffer): void {
+  const now = bytes.subarray(0, queueBytes);
+  for (let at = 0; at < now.length; at += bytesPerBatch) {
+    const piece = now.subarray(at, at + bytesPerBatch);
+    const batch = context.script.room(piece.length, piece.length * 16);
+    for (const byte of piece) batch.call(syscalls.ioctl, [0, request.type, batch.place(Uint8Array.of(byte))]);
+  }
+  const rest = bytes.subarray(queueBytes);
+  if (rest.length === 0) return;
+  const batch = context.script.room(1, rest.length + 16);
+  batch.call(syscalls.write, [master, batch.place(rest), rest.length]);
+}
+
 /** CRIU keeps the control characters as words of four bytes each; the kernel's struct termios has no speeds. */
-function setTermios(batch: Batch, terminal: number, termios: TermiosEntry): void {
-  const bytes = new DataView(new ArrayBuffer(termiosBytes));
+function termiosOf(termios: TermiosEntry): Buffer {
+  const bytes = Buffer.alloc(termiosBytes);
   [termios.c_iflag, termios.c_oflag, termios.c_cflag, termios.c_lflag].forEach((flags, index) => {
-    bytes.setUint32(index * 4, flags, true);
+    bytes.writeUInt32LE(flags, index * 4);
   });
-  bytes.setUint8(16, termios.c_line);
+  bytes[16] = termios.c_line;
   const words = new Uint8Array(new Uint32Array(termios.c_cc).buffer).subarray(0, controlCharacters);
-  new Uint8Array(bytes.buffer).set(words, 17);
-  batch.call(syscalls.ioctl, [terminal, request.setTermios, batch.place(new Uint8Array(bytes.buffer))]);
+  bytes.set(words, 17);
+  return bytes;
 }
 
 /** What a session's leader does when it has its descriptors: takes its terminal, and names the foreground group. */
