@@ -845,6 +845,7 @@ export interface SkOptsEntry extends UnknownFields {
   so_oobinline?: number | undefined;
   so_linger?: number | undefined;
   so_buf_lock?: number | undefined;
+  so_timestamps: number[];
 }
 
 export interface SkPacketEntry extends UnknownFields {
@@ -968,6 +969,7 @@ export interface ThreadCoreEntry extends UnknownFields {
   blk_sigset_extended?: bigint | undefined;
   rseq_entry?: RseqEntry | undefined;
   cg_set?: number | undefined;
+  cpus_allowed?: Buffer | undefined;
 }
 
 export interface ThreadInfoX86 extends UnknownFields {

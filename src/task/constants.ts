@@ -96,6 +96,7 @@ export const syscalls = {
   chroot: 161,
   gettid: 186,
   futex: 202,
+  sched_setaffinity: 203,
   io_getevents: 208,
   set_tid_address: 218,
   restart_syscall: 219,

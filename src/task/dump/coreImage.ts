@@ -1,5 +1,6 @@
 // The core image of each thread of a task: registers, signals, timers, credentials, limits. Makes records of what
 // taskState.ts, ptrace and /proc say; asks nothing of the task itself.
+import { readFileSync } from "node:fs";
 import { getPriority } from "node:os";
 import type { Init } from "../../images/message";
 import type {
@@ -28,6 +29,23 @@ const handlerDefault = 0n;
 const handlerIgnore = 1n;
 const eintr = 4n;
 const noLimit = 0xffffffffffffffffn;
+
+/** Processors that are online, of a text as 0-3,8 (/sys/devices/system/cpu/online). */
+function onlineProcessors(): number[] {
+  const ranges = readFileSync("/sys/devices/system/cpu/online", "latin1").trim().split(",");
+  return ranges.flatMap((range) => {
+    const [first, last] = range.split("-").map(Number) as [number, number?];
+    return Array.from({ length: (last ?? first) - first + 1 }, (_, index) => first + index);
+  });
+}
+
+/** The mask of sched_setaffinity(2), from proc_pid_status(5); undefined where every processor is allowed. */
+function processors(status: ReadonlyMap<string, string>): Buffer | undefined {
+  const digits = (status.get("Cpus_allowed") ?? "").replaceAll(",", "");
+  const mask = Buffer.from(digits.padStart(Math.ceil(digits.length / 16) * 16, "0"), "hex").reverse();
+  const isAllowed = (processor: number): boolean => (((mask[processor >> 3] ?? 0) >> (processor & 7)) & 1) !== 0;
+  return onlineProcessors().every(isAllowed) ? undefined : mask;
+}
 
 /** The limits of /proc/PID/limits in the order of their numbers (asm-generic/resource.h). */
 const limitNames = [
@@ -231,6 +249,7 @@ function threadCore(
     sched_nice: getPriority(tracee.tid),
     sched_policy: stat.policy,
     sched_prio: stat.realtimePriority === 0 ? undefined : stat.realtimePriority,
+    cpus_allowed: processors(status),
     blk_sigset: isLeader ? undefined : tracee.getSignalMask(),
     sas: { ss_sp: state.altStack.pointer, ss_size: state.altStack.size, ss_flags: state.altStack.flags },
     pdeath_sig: state.parentDeathSignal === 0 ? undefined : state.parentDeathSignal,

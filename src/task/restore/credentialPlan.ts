@@ -77,7 +77,10 @@ export function credentialCalls(script: Script, thread: ThreadImage, tree: TreeI
 }
 
 function schedule(script: Script, own: ThreadCoreEntry, nice: number): void {
-  const batch = script.room(2, 16);
+  const mask = own.cpus_allowed ?? new Uint8Array();
+  const batch = script.room(3, 32 + mask.length);
+  // A machine without any of these processors lets the thread run anywhere.
+  if (mask.length > 0) batch.call(syscalls.sched_setaffinity, [0, mask.length, batch.place(mask)], { tolerate: true });
   const policy = own.sched_policy ?? 0;
   if (policy !== 0) {
     const parameter = batch.place(new Uint8Array(new Int32Array([own.sched_prio ?? 0]).buffer));

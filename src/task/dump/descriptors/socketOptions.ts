@@ -46,7 +46,25 @@ export function socketOptions(fd: number, isUnix: boolean): Init<SkOptsEntry> {
     so_buf_lock: number(socketOption.bufferLock),
     so_bound_dev: boundDevice(fd),
     so_filter: filterCode(fd),
+    so_timestamps: timestamps(fd),
   };
+}
+
+/**
+ * What timestamps packets get, as the options that ask for them and their values. A socket has one form of the first kind; of
+ * the second (SO_TIMESTAMPING) the older option tells the flags in any case.
+ */
+function timestamps(fd: number): number[] {
+  const one = [
+    socketOption.timestamp,
+    socketOption.timestampNanoseconds,
+    socketOption.timestampNew,
+    socketOption.timestampNanosecondsNew,
+  ].filter((option) => integerOption(fd, solSocket, option) !== 0);
+  const flags = integerOption(fd, solSocket, socketOption.timestamping) >>> 0;
+  const isNew = integerOption(fd, solSocket, socketOption.timestampingNew) !== 0;
+  const form = isNew ? socketOption.timestampingNew : socketOption.timestamping;
+  return [...one.flatMap((option) => [option, 1]), ...(flags === 0 ? [] : [form, flags])];
 }
 
 const deviceNameBytes = 16; // IFNAMSIZ

@@ -4,7 +4,7 @@ import type { Batch } from "../../batch";
 import { syscalls } from "../../constants";
 import { socketOption, solSocket } from "../../socketOptions";
 
-export const socketOptionCalls = 24;
+export const socketOptionCalls = 26;
 
 /** setsockopt(2) with one int. */
 export function setInteger(batch: Batch, socket: number, level: number, name: number, value: number): void {
@@ -46,6 +46,13 @@ export function setSocketOptions(batch: Batch, socket: number, options: SkOptsEn
   if (options.so_bound_dev !== undefined && options.so_bound_dev !== "") {
     const name = batch.text(options.so_bound_dev);
     batch.call(syscalls.setsockopt, [socket, solSocket, socketOption.bindToDevice, name, options.so_bound_dev.length]);
+  }
+  const { so_timestamps: stamps } = options;
+  for (let at = 0; at + 1 < stamps.length; at += 2) {
+    const [name, value] = [stamps[at] as number, stamps[at + 1] as number];
+    const slot = batch.place(new Uint8Array(new Uint32Array([value]).buffer));
+    // Some flags are refused in some states of a TCP connection.
+    batch.call(syscalls.setsockopt, [socket, solSocket, name, slot, 4], { tolerate: true });
   }
   if (options.so_filter.length > 0) attachFilter(batch, socket, options.so_filter);
 }
