@@ -10,7 +10,7 @@ import { inetFacts, rawType, tcpState } from "./descriptors/inetSocket";
 import { netlinkObstacle } from "./descriptors/netlinkSocket";
 import { connectedStates } from "./descriptors/tcpConnections";
 import { isPacketMaster } from "./descriptors/terminals";
-import { unixSockets } from "./descriptors/unixSockets";
+import { hasSent, unixSockets } from "./descriptors/unixSockets";
 import { hasBreakingLease } from "./fileLocks";
 import { typeOf } from "./filesTable";
 import { hasOtherThreads, isForking, pause, treeOf } from "./freeze";
@@ -181,11 +181,28 @@ function unixObstacles(held: ReadonlyMap<number, { pid: number; fd: number }>): 
     const facts = all.get(inode);
     if (facts === undefined) return [{ pid, fd, reason: "a unix socket of another network namespace" }];
     if (facts.type === streamType && facts.state === established && facts.peer === 0) {
-      return [{ pid, fd, reason: "a unix connection that is not accepted yet, or whose other end is closed" }];
+      return [{ pid, fd, reason: "a unix connection whose other end is closed" }];
+    }
+    const stranger = facts.waiting.find((waiting) => waiting !== 0 && !held.has(waiting));
+    if (stranger !== undefined) {
+      return [{ pid, fd, reason: `a unix connection from outside of the tree (inode ${stranger}), not accepted yet` }];
+    }
+    // What it has sent lies where only accept(2) leads.
+    if (all.get(facts.peer)?.waiting.includes(inode) === true && sendsAlready(pid, fd)) {
+      return [{ pid, fd, reason: "a unix connection that is not accepted yet, and has sent something" }];
     }
     if (facts.peer === 0 || held.has(facts.peer)) return [];
     return [{ pid, fd, reason: `a unix socket connected to one outside of the tree (inode ${facts.peer})` }];
   });
+}
+
+function sendsAlready(pid: number, fd: number): boolean {
+  try {
+    return new OpenFile(pid, fd).withCopy(hasSent);
+  } catch (error) {
+    if (isGone(error)) return false; // closed meanwhile
+    throw error;
+  }
 }
 
 function hasMemory(pid: number): boolean {

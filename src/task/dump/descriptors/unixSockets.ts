@@ -1,7 +1,7 @@
 // Unix sockets: pairs, listening and connected ones, datagrams, their queues and the descriptors in those
 // (unix(7), sock_diag(7)).
 import { closeSync, readlinkSync, statSync } from "node:fs";
-import { checked } from "../../../errors";
+import { checked, FaultlineError } from "../../../errors";
 import { native } from "../../../native";
 import { solSocket } from "../../socketOptions";
 import type { ImageSet } from "../imageSet";
@@ -11,8 +11,8 @@ import { integerOption, socketOptions } from "./socketOptions";
 const netlinkSockDiag = 4;
 const sockDiagByFamily = 20;
 const requestFlags = 0x301; // NLM_F_REQUEST | NLM_F_DUMP
-const show = { name: 1, vfs: 2, peer: 4, queueLengths: 16 } as const;
-const attribute = { name: 0, vfs: 1, peer: 2, queueLengths: 4, shutdown: 6 } as const;
+const show = { name: 1, vfs: 2, peer: 4, waiting: 8, queueLengths: 16 } as const;
+const attribute = { name: 0, vfs: 1, peer: 2, waiting: 3, queueLengths: 4, shutdown: 6 } as const;
 const messageHeader = 16;
 const diagHeader = 16;
 const familyUnix = 1;
@@ -28,9 +28,20 @@ export interface UnixFacts {
   readonly state: number;
   /** As bound: raw bytes, a NUL first for abstract names. */
   readonly name: Buffer;
+  /** Inode of the other end; of a connection that is not accepted yet, of the listening socket, as in CRIU's images. */
   readonly peer: number;
+  /** Of a listening socket: inodes of those that wait to be accepted, 0 for one that is closed already. */
+  readonly waiting: readonly number[];
   readonly backlog: number;
   readonly shutdown: number;
+}
+
+const outputQueue = 0x5411; // SIOCOUTQ
+
+/** Whether a socket has sent what its peer has not read. */
+export function hasSent(fd: number): boolean {
+  const value = new Int32Array(1);
+  return native.ioctlBuffer(fd, outputQueue, value) >= 0 && value[0] !== 0;
 }
 
 /** Every unix socket of this network namespace, by inode. */
@@ -41,7 +52,7 @@ export function unixSockets(): Map<number, UnixFacts> {
   request.writeUInt16LE(requestFlags, 6);
   request[messageHeader] = familyUnix;
   request.writeUInt32LE(0xffffffff, messageHeader + 4); // every state
-  request.writeUInt32LE(show.name | show.vfs | show.peer | show.queueLengths, messageHeader + 12);
+  request.writeUInt32LE(show.name | show.vfs | show.peer | show.waiting | show.queueLengths, messageHeader + 12);
   const answer = Buffer.alloc(4 * 1024 * 1024);
   const length = checked(native.netlinkDump(netlinkSockDiag, request, answer), "netlink", "cannot list unix sockets");
   const found = new Map<number, UnixFacts>();
@@ -54,6 +65,12 @@ export function unixSockets(): Map<number, UnixFacts> {
     }
     at += (size + 3) & ~3;
   }
+  for (const listener of [...found.values()]) {
+    for (const inode of listener.waiting) {
+      const client = found.get(inode);
+      if (client !== undefined) found.set(inode, { ...client, peer: listener.inode });
+    }
+  }
   return found;
 }
 
@@ -62,6 +79,7 @@ function parseUnix(message: Buffer): UnixFacts {
   let peer = 0;
   let backlog = 0;
   let shutdown = 0;
+  let waiting: number[] = [];
   for (let at = diagHeader; at + 4 <= message.length; ) {
     const size = message.readUInt16LE(at);
     if (size < 4) break;
@@ -69,12 +87,14 @@ function parseUnix(message: Buffer): UnixFacts {
     const kind = message.readUInt16LE(at + 2) & 0x3fff;
     if (kind === attribute.name) name = Buffer.from(value);
     else if (kind === attribute.peer) peer = value.readUInt32LE(0);
-    else if (kind === attribute.queueLengths) backlog = value.readUInt32LE(4);
+    else if (kind === attribute.waiting) {
+      waiting = Array.from({ length: value.length >> 2 }, (_, index) => value.readUInt32LE(index * 4));
+    } else if (kind === attribute.queueLengths) backlog = value.readUInt32LE(4);
     else if (kind === attribute.shutdown) shutdown = value[0] ?? 0;
     at += (size + 3) & ~3;
   }
   const [, type, state] = message as unknown as [number, number, number];
-  return { inode: message.readUInt32LE(4), type, state, name, peer, backlog, shutdown };
+  return { inode: message.readUInt32LE(4), type, state, name, peer, waiting, backlog, shutdown };
 }
 
 interface PendingQueue {
@@ -98,6 +118,17 @@ export class UnixSockets {
     if (facts === undefined) throw new Error(`unix socket ${file.inode} is unknown to sock_diag`);
     const isListening = facts.state === listenState;
     file.withCopy((fd) => {
+      if (this.#all?.get(facts.peer)?.waiting.includes(file.inode) === true && hasSent(fd)) {
+        // Looked for before the tree was stopped: since then it has connected, or sent something.
+        throw new FaultlineError(
+          "UNSUPPORTED",
+          "a unix connection that is not accepted yet has sent something meanwhile",
+          {
+            pid: file.pid,
+            advice: "try again",
+          },
+        );
+      }
       const opts = socketOptions(fd, true);
       const path = facts.name.length > 0 && facts.name[0] !== 0;
       const place = path ? namePlace(fd, file, facts.name) : undefined;

@@ -108,6 +108,8 @@ class UnixBuilder {
     for (const socket of alone.filter((candidate) => candidate.name.length > 0)) this.#bind(socket);
     for (const socket of alone.filter((candidate) => candidate.state === state.listening)) this.#listen(socket);
     for (const socket of connected) if (!this.#made.has(socket.ino)) this.#connectPair(socket);
+    // After the pairs, for which the listening socket accepts what waits longest.
+    for (const socket of alone) if (this.#isWaiting(socket)) this.#connectByName(socket);
     for (const socket of alone)
       if (socket.type === socketType.datagram && socket.peer !== 0) this.#connectDatagram(socket);
     for (const socket of sockets) this.#fill(socket);
@@ -117,9 +119,15 @@ class UnixBuilder {
   /** A stream or packet connection, or two datagram sockets without names that point at each other. */
   #isConnected(socket: UnixSkEntry): boolean {
     const peer = this.#byInode.get(socket.peer);
-    if (peer === undefined) return false;
+    if (peer === undefined || this.#isWaiting(socket)) return false;
     if (socket.type !== socketType.datagram) return socket.state === state.established;
     return peer.peer === socket.ino && peer.name.length === 0 && socket.name.length === 0;
+  }
+
+  /** Connected, and not accepted yet: its peer is the listening socket. */
+  #isWaiting(socket: UnixSkEntry): boolean {
+    const isStream = socket.type !== socketType.datagram && socket.state === state.established;
+    return isStream && this.#byInode.get(socket.peer)?.state === state.listening;
   }
 
   #make(socket: UnixSkEntry): void {
@@ -216,9 +224,14 @@ class UnixBuilder {
       this.#context.problems.push(`file ${socket.id}: a datagram socket connected to one without a name`);
       return;
     }
-    const where = address(fullName(peer));
+    this.#connectByName(socket);
+  }
+
+  #connectByName(socket: UnixSkEntry): void {
+    const where = address(fullName(this.#byInode.get(socket.peer) as UnixSkEntry));
     const batch = this.#context.script.room(1, where.length + 16);
-    batch.call(syscalls.connect, [this.master(socket), batch.place(where), where.length]);
+    const purpose = "connecting a unix socket";
+    batch.call(syscalls.connect, [this.master(socket), batch.place(where), where.length], { purpose });
   }
 
   /** What waits in a socket's queue is sent to it: by its peer, or for a datagram socket without one by a passer-by. */
