@@ -1,4 +1,4 @@
-// Pseudo-terminals with input that nobody has read: lines, and bytes of a raw terminal.
+// Pseudo-terminals with input that nobody has read: lines, and bytes of a raw terminal, locked since.
 // alone: its terminal numbers must be free at the restore
 #include "check.h"
 #include <pty.h>
@@ -36,6 +36,7 @@ int main(int argc, char **argv) {
   MUST(tcsetattr(raw_end, TCSANOW, &settings));
   MUST(write(raw, "key\003\004\021\0", 7));
   await_queue(raw_end, 7);
+  MUST(ioctl(raw, TIOCSPTLCK, &(int){1}));
   test_ready();
   test_wait();
   expect(lines_end, "first\n", 6, "the first line");
@@ -43,6 +44,9 @@ int main(int argc, char **argv) {
   MUST(write(lines, "third\n", 6));
   expect(lines_end, "second\n", 7, "the second line");
   expect(lines_end, "third\n", 6, "a new line");
+  int locked;
+  MUST(ioctl(raw, TIOCGPTLCK, &locked));
+  CHECK(locked == 1, "the lock is open");
   expect(raw_end, "key\003\004\021\0", 7, "raw bytes");
   test_pass();
 }

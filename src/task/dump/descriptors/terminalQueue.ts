@@ -1,6 +1,6 @@
 // What waits in a pseudo-terminal: its program's output, and input that the program has not read. The kernel lets nobody look
 // at it, so it is read and written back at once while all who could notice are stopped (ioctl_tty(2)).
-import { closeSync, constants, openSync, readSync, writeSync } from "node:fs";
+import { closeSync, constants, readSync, writeSync } from "node:fs";
 import { checked, FaultlineError } from "../../../errors";
 import { native } from "../../../native";
 import {
@@ -21,6 +21,9 @@ const request = {
   type: 0x5412, // TIOCSTI: one byte arrives at the slave at once, while what the master writes arrives some time later
   available: 0x541b,
   packetMode: 0x80045438,
+  getLock: 0x80045439,
+  setLock: 0x40045431,
+  peer: 0x5441, // TIOCGPTPEER
 } as const;
 const flow = { stop: 0, go: 1 } as const; // TCOOFF, TCOON
 const stopByte = 19;
@@ -32,8 +35,8 @@ const queueBytes = 4095;
 const triesMax = 1000;
 
 /** Calls `look` with the slave, which gets its own settings back. The slave must have been opened before. */
-function withSlave<T>(index: number, pid: number, look: (slave: number, settings: Buffer) => T): T {
-  const slave = openSync(`/dev/pts/${index}`, constants.O_RDWR | constants.O_NOCTTY | constants.O_NONBLOCK);
+function withSlave<T>(master: number, pid: number, look: (slave: number, settings: Buffer) => T): T {
+  const slave = openPeer(master, pid);
   try {
     const settings = Buffer.alloc(termiosBytes);
     checked(native.ioctlBuffer(slave, request.getTermios, settings), "TCGETS", "a terminal cannot be read", { pid });
@@ -45,6 +48,16 @@ function withSlave<T>(index: number, pid: number, look: (slave: number, settings
   } finally {
     closeSync(slave);
   }
+}
+
+/** The slave of a master, whatever its name leads to; a locked one (unlockpt(3)) opens for the moment. */
+function openPeer(master: number, pid: number): number {
+  const flags = constants.O_RDWR | constants.O_NOCTTY | constants.O_NONBLOCK;
+  const isLocked = number(master, request.getLock) !== 0;
+  if (isLocked) native.ioctlBuffer(master, request.setLock, new Int32Array([0]));
+  const slave = native.ioctlNumber(master, request.peer, flags);
+  if (isLocked) native.ioctlBuffer(master, request.setLock, new Int32Array([1]));
+  return checked(slave, "TIOCGPTPEER", "the slave of a terminal cannot be opened", { pid });
 }
 
 function setSettings(slave: number, settings: Buffer, pid: number): void {
@@ -67,8 +80,8 @@ function available(end: number): number {
   }
 }
 
-/** The unread output, which stays unread. `master` is a descriptor of the master, `index` the terminal's number. */
-export function peekOutput(master: number, index: number, pid: number): Buffer {
+/** The unread output, which stays unread. `master` is a descriptor of the master. */
+export function peekOutput(master: number, pid: number): Buffer {
   if (available(master) === 0) return Buffer.alloc(0);
   if (number(master, request.packetMode) !== 0) {
     throw new FaultlineError("UNSUPPORTED", "a pseudo-terminal in packet mode got output meanwhile", {
@@ -76,7 +89,7 @@ export function peekOutput(master: number, index: number, pid: number): Buffer {
       advice: "try again",
     });
   }
-  return withSlave(index, pid, (slave, settings) => {
+  return withSlave(master, pid, (slave, settings) => {
     setSettings(slave, rawSettings(settings), pid);
     const pieces: Buffer[] = [];
     const piece = Buffer.alloc(pieceBytes);
@@ -132,9 +145,9 @@ function letGo(slave: number, master: number, settings: Buffer, first: Buffer, p
  * The unread input of the slave, which stays unread, with a line that is not complete yet. Not for packet mode, in which the
  * master would be told of the settings. Null where there is none.
  */
-export function peekInput(master: number, index: number, pid: number): TerminalInput | null {
+export function peekInput(master: number, pid: number): TerminalInput | null {
   if (number(master, request.packetMode) !== 0) return null;
-  return withSlave(index, pid, (slave, settings) => {
+  return withSlave(master, pid, (slave, settings) => {
     const pieces: Buffer[] = [];
     const marks: number[] = [];
     if (readsLines(settings)) readLines(slave, lineEnds(settings), pieces, marks);

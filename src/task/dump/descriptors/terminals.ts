@@ -91,7 +91,7 @@ export class Terminals {
       if (!this.#infos.has(infoId)) {
         this.#infos.add(infoId);
         this.#addInfo(infoId, file, fd, isMaster || isSlave ? { index, isMaster } : undefined);
-        const unread = isMaster ? peekOutput(fd, index, file.pid) : Buffer.alloc(0);
+        const unread = isMaster ? peekOutput(fd, file.pid) : Buffer.alloc(0);
         if (unread.length > 0) this.#images.add("tty-data.img", "TTY_DATA", { tty_id: infoId, data: unread });
         if (isMaster || isSlave) this.#pair(index, file, isMaster);
       }
@@ -113,7 +113,7 @@ export class Terminals {
     const master = this.#alone.get(index);
     // A master that is in transit has no descriptor of its own here by now.
     if (master === undefined || !this.#infos.has(slaveInfo) || (!isMaster && master.pid === process.pid)) return;
-    const input = master.withCopy((fd) => peekInput(fd, index, master.pid));
+    const input = master.withCopy((fd) => peekInput(fd, master.pid));
     if (input === null) return;
     const { bytes, marks } = input;
     this.#images.add("tty-data.img", "TTY_DATA", { tty_id: slaveInfo, data: bytes, eof_marks: [...marks] });
