@@ -76,6 +76,8 @@ export const SERVICE_RESTORES_MAX = 1000;
 export const REQUEST_BODY_BYTES_MAX = 64 * 1024;
 /** Most bytes of a match that search finds across the chunks that it decodes; also of a literal that it looks for. */
 export const MATCH_BYTES_MAX = 4096;
+/** How long a regular expression may take for 4 MiB, or for the next 1024 matches in them, milliseconds: some take for ever. */
+export const EXPRESSION_MS_MAX = 30_000;
 /** Most bytes shown before and after a match. */
 export const CONTEXT_BYTES_MAX = 1024 * 1024;
 

@@ -1,7 +1,9 @@
 // What a match is, in decoded chunks that come in address order: a literal's places, which the native scan found, or those
 // of a regular expression. Both go across pages, blocks and chunks as long as addresses follow each other.
-import { MATCH_BYTES_MAX } from "../limits";
+import { FaultlineError } from "../errors";
+import { EXPRESSION_MS_MAX, MATCH_BYTES_MAX } from "../limits";
 import { native } from "../native";
+import { Patience } from "./patience";
 import type { Chunk, ChunkSpan } from "./searchPlan";
 
 /** Where something was found: a byte address and a length in bytes. */
@@ -88,35 +90,73 @@ export class LiteralMatcher implements Matcher {
 const CARRY_BYTES = 2 * MATCH_BYTES_MAX;
 /** Bytes tried or left out as one, by whether a place of the required literal is near. */
 const SEGMENT_BYTES = 32 * 1024;
+/** Matches looked for with one start of the clock. */
+const MATCHES_AT_ONCE = 1024;
 
 /**
  * Finds a regular expression, whose characters are bytes (latin1). Matches of up to MATCH_BYTES_MAX bytes are found wherever
  * they lie; longer ones are cut to that, or missed. Empty ones do not count. Where a literal is in every match, only the
- * bytes around its places, which the native scan found, become a string and are tried.
+ * bytes around its places, which the native scan found, become a string and are tried. Throws TIMEOUT for one that
+ * backtracks without end.
  */
 export class RegexMatcher implements Matcher {
   readonly needle: Uint8Array;
   private readonly literal: string;
   private carry = "";
-  /** Address of the end of `carry`, and that from which nothing was searched yet. */
+  /** Address of the end of `carry`, and that from which nothing was found yet. */
   private endAddress = 0;
   private from = 0;
+  private readonly patience: Patience;
 
   /** `expression` has the flag g; `literal` is in each of its matches, empty for none known. */
   constructor(
     private readonly expression: RegExp,
     literal: Buffer,
+    private readonly limitMs = EXPRESSION_MS_MAX,
   ) {
     this.needle = literal;
     this.literal = literal.toString("latin1");
+    this.patience = new Patience(limitMs);
   }
 
-  *matches(chunk: Chunk, bytes: Buffer, hits: Uint32Array, hitCount: number): Generator<Match> {
+  matches(chunk: Chunk, bytes: Buffer, hits: Uint32Array, hitCount: number): Generator<Match> {
+    return this.patiently(this.inChunk(chunk, bytes, hits, hitCount));
+  }
+
+  end(): Generator<Match> {
+    return this.patiently(this.inCarry());
+  }
+
+  /** What `found` gives, as long as it gives more or ends in time. */
+  private *patiently(found: Generator<Match>): Generator<Match> {
+    for (let ended = false; !ended; ) {
+      const some: Match[] = [];
+      const done = this.patience.run(() => {
+        while (!ended && some.length < MATCHES_AT_ONCE) {
+          const next = found.next();
+          if (next.done === true) ended = true;
+          else some.push(next.value);
+        }
+      });
+      yield* some;
+      if (done === undefined) throw this.tooSlow();
+    }
+  }
+
+  private tooSlow(): FaultlineError {
+    const seconds = this.limitMs / 1000;
+    return new FaultlineError("TIMEOUT", `the expression got no further for ${seconds} s: it backtracks too much`, {
+      address: this.from,
+      advice: "repeat nothing that can match the same bytes in several ways",
+    });
+  }
+
+  private *inChunk(chunk: Chunk, bytes: Buffer, hits: Uint32Array, hitCount: number): Generator<Match> {
     // A full list says nothing about what comes after its last hit.
     const known = hitCount < hits.length ? Number.POSITIVE_INFINITY : hits[hitCount - 1]!;
     let hit = 0;
     for (const span of chunk.spans) {
-      if (!span.follows) yield* this.end();
+      if (!span.follows) yield* this.inCarry();
       const end = span.offset + span.length;
       for (let at = span.offset; at < end; at += SEGMENT_BYTES) {
         const until = Math.min(at + SEGMENT_BYTES, end);
@@ -147,7 +187,7 @@ export class RegexMatcher implements Matcher {
     return (this.carry + head).includes(this.literal);
   }
 
-  *end(): Generator<Match> {
+  private *inCarry(): Generator<Match> {
     if (this.carry !== "") yield* this.scan(this.carry, this.carry.length);
     this.carry = "";
   }
@@ -158,6 +198,7 @@ export class RegexMatcher implements Matcher {
     const base = this.endAddress - text.length;
     let at = Math.max(0, this.from - base);
     while (at < limit) {
+      this.from = base + at;
       expression.lastIndex = at;
       const found = expression.exec(text);
       if (found === null || found.index >= limit) break;

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
+import type { FaultlineError } from "../../src/errors";
 import { requiredLiteral } from "../../src/inspect/regexLiteral";
 import { type Match, RegexMatcher } from "../../src/inspect/searchMatch";
 import type { Chunk } from "../../src/inspect/searchPlan";
@@ -33,8 +34,10 @@ test("a literal is taken only where every match must hold it", () => {
 
 /** All matches of `text`, handed over in chunks that end at `cuts`. */
 function search(source: string, literal: Buffer, text: Buffer, cuts: readonly number[], capacity: number): Match[] {
-  const matcher = new RegexMatcher(new RegExp(source, "gm"), literal);
-  const found: Match[] = [];
+  return [...matchesOf(new RegexMatcher(new RegExp(source, "gm"), literal), text, cuts, capacity)];
+}
+
+function* matchesOf(matcher: RegexMatcher, text: Buffer, cuts: readonly number[], capacity: number): Generator<Match> {
   const hits = new Uint32Array(capacity);
   let from = 0;
   for (const end of [...cuts, text.length]) {
@@ -43,11 +46,10 @@ function search(source: string, literal: Buffer, text: Buffer, cuts: readonly nu
     const span = { offset: 0, length: bytes.length, address: 4096 + from, follows: from > 0 };
     const chunk: Chunk = { plan: new Float64Array(0), blocks: [], spans: [span], byteCount: bytes.length };
     const count = matcher.needle.length === 0 ? 0 : native.findBytes(bytes, 0, bytes.length, matcher.needle, hits);
-    found.push(...matcher.matches(chunk, bytes, hits, count));
+    yield* matcher.matches(chunk, bytes, hits, count);
     from = end;
   }
-  found.push(...matcher.end());
-  return found;
+  yield* matcher.end();
 }
 
 test("with and without the literal the same matches are found, wherever chunks and segments end", () => {
@@ -65,6 +67,8 @@ test("with and without the literal the same matches are found, wherever chunks a
     "(?<=a)",
     ".*",
   );
+  // Each `.*` tries every length from every place of a line: lines are so short that no search takes 10^8 steps.
+  const lineBytes = (source: string): number => [1000, 1000, 50, 25][source.split(".*").length - 1]!;
   const expression = fc
     .array(atom, { minLength: 1, maxLength: 4 })
     .map((atoms) => atoms.join(""))
@@ -82,10 +86,31 @@ test("with and without the literal the same matches are found, wherever chunks a
     (source, islands, at, capacity) => {
       const text = Buffer.alloc(100_100, 0x2e);
       for (const { at: place, text: what } of islands) text.write(what, place, "latin1");
-      for (let line = 1000; line < text.length; line += 1000) text[line] = 10;
+      const step = lineBytes(source);
+      for (let line = step; line < text.length; line += step) text[line] = 10;
       const quick = search(source, requiredLiteral(source), text, at, capacity);
       assert.deepEqual(quick, search(source, Buffer.alloc(0), text, at, capacity), source);
     },
   );
   fc.assert(examine, { numRuns: 300 });
+});
+
+test("an expression that backtracks without end is an error that says where, after what it found", () => {
+  const text = Buffer.from(`.xxy.${"x".repeat(200)}.`);
+  for (const literal of ["", "x"]) {
+    const matcher = new RegexMatcher(/(?:x+x+)+y/gm, Buffer.from(literal), 50);
+    const found: Match[] = [];
+    const searching = () => {
+      for (const match of matchesOf(matcher, text, [], 4096)) found.push(match);
+    };
+    assert.throws(searching, (error: FaultlineError) => {
+      assert.equal(error.code, "TIMEOUT");
+      assert.match(
+        error.line(),
+        /^the expression got no further for 0\.05 s: it backtracks too much \(address 0x1004\); /,
+      );
+      return true;
+    });
+    assert.deepEqual(found, [{ address: 4097, length: 3 }]);
+  }
 });
