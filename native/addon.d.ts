@@ -248,6 +248,8 @@ export interface Addon {
   /** One byte and the descriptor sent with it. -ENODATA: none came with the byte; -EPIPE: the peer hung up. */
   socketReceiveDescriptor(fd: number): number;
   socketSend(fd: number, bytes: Uint8Array, offset: number, length: number): number;
+  /** shutdown(2) with SHUT_RD: peers that send or connect from now on fail; what has arrived can still be received. */
+  socketEndReading(fd: number): number;
   /** The pid of the process that connected (SO_PEERCRED). */
   socketPeerPid(fd: number): number;
   /** The effective user of the process that connected (SO_PEERCRED). */

@@ -96,6 +96,12 @@ static Napi::Value socketSend(const Napi::CallbackInfo& info) {
   return number(info.Env(), result(send(i32(info[0]), from, u64(info[3]), MSG_NOSIGNAL)));
 }
 
+// (fd): nothing more comes in (SHUT_RD): a peer that sends, or connects where this listens, fails from now on. What has
+// arrived can still be received.
+static Napi::Value socketEndReading(const Napi::CallbackInfo& info) {
+  return number(info.Env(), result(shutdown(i32(info[0]), SHUT_RD)));
+}
+
 // (fd): the pid of the process that connected (SO_PEERCRED).
 static Napi::Value socketPeerPid(const Napi::CallbackInfo& info) {
   ucred peer{};
@@ -119,6 +125,7 @@ void registerSocket(Napi::Env env, Napi::Object exports) {
   exports.Set("socketReceive", Napi::Function::New(env, socketReceive));
   exports.Set("socketReceiveDescriptor", Napi::Function::New(env, socketReceiveDescriptor));
   exports.Set("socketSend", Napi::Function::New(env, socketSend));
+  exports.Set("socketEndReading", Napi::Function::New(env, socketEndReading));
   exports.Set("socketPeerPid", Napi::Function::New(env, socketPeerPid));
   exports.Set("socketPeerUid", Napi::Function::New(env, socketPeerUid));
 }

@@ -18,6 +18,8 @@ const PATH_BYTES_MAX = 107;
 const CONNECTIONS_MAX = 256;
 
 const EAGAIN = 11;
+/** accept(2) on a socket that ended reading. */
+const EINVAL = 22;
 const ENODATA = 61;
 const EPIPE = 32;
 
@@ -38,7 +40,7 @@ export interface LazySocketOptions {
   readonly connectTimeoutMs: number;
   /** Longest wait for the next message of a connected restore, milliseconds; Infinity: for ever. */
   readonly messageTimeoutMs: number;
-  /** Accept one restore only. */
+  /** End when one restore has handed everything over; listen no more when it has connected. */
   readonly once: boolean;
   /** A restore has connected. `peerPid` is 0 where the peer is in a pid namespace that this process cannot see. */
   readonly connected: (peerPid: number) => LazyRestore;
@@ -52,6 +54,8 @@ interface Connection {
   /** The pid whose descriptor comes next, or 0. */
   pid: number;
   deadlineMs: number;
+  /** Why nothing more is taken from it than what has arrived. */
+  givenUp: FaultlineError | undefined;
 }
 
 /** Listens, and serves connections until `stop`. */
@@ -85,9 +89,7 @@ export class LazySocket {
       while (!this.stopping && (this.listening || this.connections.size > 0)) await this.turn();
     } finally {
       this.closeListener();
-      for (const connection of [...this.connections]) {
-        await this.fail(connection, new FaultlineError("ABORTED", "the daemon is stopping"));
-      }
+      for (const connection of [...this.connections]) await this.giveUp(connection, stopped());
       native.closeDescriptor(this.wake);
     }
   }
@@ -106,9 +108,10 @@ export class LazySocket {
     if (this.stopping) return;
     for (const [i, connection] of connections.entries()) {
       if (ready[i + 1]) await this.receive(connection);
-      else if (Date.now() >= connection.deadlineMs) await this.fail(connection, silent(this.options.messageTimeoutMs));
+      else if (Date.now() >= connection.deadlineMs)
+        await this.giveUp(connection, silent(this.options.messageTimeoutMs));
     }
-    if (this.listening && ready[fds.length - 1]) this.accept();
+    if (this.listening && ready[fds.length - 1] && this.accept() && this.options.once) this.closeListener();
     if (this.listening && this.connections.size === 0 && Date.now() >= this.connectDeadlineMs) {
       throw new FaultlineError("TIMEOUT", `no restore connected within ${this.options.connectTimeoutMs / 1000} s`, {
         file: this.path,
@@ -124,19 +127,20 @@ export class LazySocket {
     return Math.max(0, Math.min(deadline - Date.now(), 2 ** 31 - 1));
   }
 
-  private accept(): void {
+  /** False where nobody waits to be accepted. */
+  private accept(): boolean {
     const fd = native.socketAccept(this.listener);
-    if (fd === -EAGAIN) return;
+    if (fd === -EAGAIN || fd === -EINVAL) return false;
     if (fd < 0) throw new FaultlineError("SYSTEM", "a restore cannot connect", { syscall: "accept4", errno: -fd });
     if (this.connections.size >= CONNECTIONS_MAX) {
       native.closeDescriptor(fd);
-      return;
+      return true;
     }
     const restore = this.options.connected(Math.max(0, native.socketPeerPid(fd)));
     const header = new Uint8Array(4);
     const deadlineMs = Date.now() + this.options.messageTimeoutMs;
-    this.connections.add({ fd, restore, header, headerBytes: 0, pid: 0, deadlineMs });
-    if (this.options.once) this.closeListener();
+    this.connections.add({ fd, restore, header, headerBytes: 0, pid: 0, deadlineMs, givenUp: undefined });
+    return true;
   }
 
   /** Takes all messages that have arrived. */
@@ -149,8 +153,18 @@ export class LazySocket {
       }
     } catch (error) {
       if (!(error instanceof FaultlineError)) throw error;
-      await this.fail(connection, error);
+      await this.fail(connection, connection.givenUp ?? error);
     }
+  }
+
+  /**
+   * Takes what has arrived and no more. A task sends its userfaultfd and closes its own: one that was thrown away unread
+   * would be the last of its memory, which would read as zeros.
+   */
+  private async giveUp(connection: Connection, error: FaultlineError): Promise<void> {
+    connection.givenUp = error;
+    native.socketEndReading(connection.fd);
+    await this.receive(connection);
   }
 
   /** False where nothing more has arrived. */
@@ -194,9 +208,12 @@ export class LazySocket {
     await connection.restore.failed(error);
   }
 
+  /** Who has connected already is served: it may have sent all that it has. */
   private closeListener(): void {
     if (!this.listening) return;
     this.listening = false;
+    native.socketEndReading(this.listener);
+    while (this.accept());
     native.closeDescriptor(this.listener);
     if (existsSync(this.path)) unlinkSync(this.path);
   }
@@ -217,6 +234,11 @@ function hungUp(result: number): FaultlineError {
   return new FaultlineError("PEER", `the restoring side ${why} before it had finished`, {
     advice: "see the log of `criu restore`",
   });
+}
+
+function stopped(): FaultlineError {
+  const why = "before the restoring side had handed over all its tasks";
+  return new FaultlineError("ABORTED", `the pager was stopped with pages missing, ${why}`);
 }
 
 function silent(timeoutMs: number): FaultlineError {

@@ -1,7 +1,17 @@
 // What `faultline lazy-pages` does when something breaks under a real `criu restore --lazy-pages`: the declared policy,
 // an error that names the file, nothing hung.
 import assert from "node:assert/strict";
-import { closeSync, copyFileSync, openSync, readdirSync, statSync, truncateSync, unlinkSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  copyFileSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  truncateSync,
+  unlinkSync,
+  writeSync,
+} from "node:fs";
 import { test } from "node:test";
 import { ImageDirectory } from "../../src/images/directory";
 import { criuDump, criuRestore } from "../support/criu";
@@ -16,6 +26,14 @@ type Body = (program: Program, images: TempDir, daemon: FaultlineLazyPages) => P
 
 /** Dumps random_touches (16 MiB, touching nothing before `go`), restores it lazily, and runs `body` while it is lazy. */
 async function whileLazy(options: readonly string[], body: Body): Promise<void> {
+  await withDaemon(options, async (program, images, daemon) => {
+    await criuRestore(images.path, [], true);
+    await body(program, images, daemon);
+  });
+}
+
+/** Dumps random_touches and runs `body` while the daemon listens. */
+async function withDaemon(options: readonly string[], body: Body): Promise<void> {
   await withTempDir("lazy", (images) =>
     withProgram(
       "random_touches",
@@ -24,7 +42,6 @@ async function whileLazy(options: readonly string[], body: Body): Promise<void> 
         await program.gone();
         const daemon = await FaultlineLazyPages.start(images.path, ["--stay-lazy", ...options]);
         try {
-          await criuRestore(images.path, [], true);
           await body(program, images, daemon);
         } finally {
           await daemon.stop();
@@ -178,13 +195,36 @@ test("a stopped daemon parks the task, and serves it when continued", async () =
 
 test("SIGTERM with pages missing kills the task rather than let it run on with zeros", async () => {
   await whileLazy([], async (program, _images, daemon) => {
+    await waitFor("the hand-over to end", () => daemon.messages.includes("the transfer begins"));
     daemon.signal("SIGTERM");
-    assert.equal(await daemon.exited, 1);
-    await waitFor("the task to be gone", () => isGone(program.pid));
-    assert.equal(program.verdictNow(), undefined);
-    assert.match(daemon.messages, /stopped with pages missing/);
+    await stoppedWithoutZeros(program, daemon);
   });
 });
+
+test("SIGTERM before the daemon has looked at what the restore sent kills the task too", async () => {
+  await withDaemon([], async (program, images, daemon) => {
+    daemon.signal("SIGSTOP");
+    const restored = criuRestore(images.path, [], true).catch(() => undefined);
+    // CRIU itself needs a page of the task, in its last steps: it waits for the daemon.
+    await waitFor("the task to wait for a page", () => waitsForPage(program.pid));
+    daemon.signal("SIGTERM");
+    daemon.signal("SIGCONT");
+    await stoppedWithoutZeros(program, daemon);
+    await restored;
+  });
+});
+
+/** Whether the process waits in the kernel for a userfaultfd's owner (wchan of proc(5)). */
+function waitsForPage(pid: number): boolean {
+  return !isGone(pid) && readFileSync(`/proc/${pid}/wchan`, "latin1") === "handle_userfault";
+}
+
+async function stoppedWithoutZeros(program: Program, daemon: FaultlineLazyPages): Promise<void> {
+  assert.equal(await daemon.exited, 1);
+  await waitFor("the task to be gone", () => isGone(program.pid));
+  assert.equal(program.verdictNow(), undefined);
+  assert.match(daemon.messages, /session 1 failed .*; the pager was stopped with pages missing/m);
+}
 
 test("kill -9 of the daemon does not become zeros: the watchdog kills the task", async () => {
   await whileLazy([], async (program, _images, daemon) => {

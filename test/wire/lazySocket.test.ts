@@ -114,6 +114,42 @@ test("a silent peer is given up after the timeout", async () => {
   });
 });
 
+test("stop() takes what has arrived, of those too that nobody has accepted yet; what is incomplete fails", async () => {
+  for (const once of [true, false]) {
+    await withTempDir("wire", async (dir) => {
+      const { socket, restores } = listen(dir, { once });
+      await peer(dir, [word(1), "fd", word(FIN)]);
+      await peer(dir, [word(2), "fd", word(3), "fd", word(FIN).subarray(0, 3)]);
+      const waiting = native.unixConnect(dir.join("lazy-pages.socket"));
+      native.socketSend(waiting, word(4), 0, 4);
+      socket.stop();
+      await socket.serve();
+      assert.deepEqual(
+        restores.map((restore) => restore.calls),
+        [["task 1", "finished"], ["task 2", "task 3", "failed ABORTED"], ["failed ABORTED"]],
+      );
+      native.closeDescriptor(waiting);
+    });
+  }
+});
+
+test("who connected before the first restore was accepted is served too; nobody can connect after", async () => {
+  await withTempDir("wire", async (dir) => {
+    const { socket, restores } = listen(dir);
+    await peer(dir, [word(1), "fd", word(FIN)]);
+    await peer(dir, [word(2), "fd", word(FIN)]);
+    await socket.serve();
+    assert.deepEqual(
+      restores.map((restore) => restore.calls),
+      [
+        ["task 1", "finished"],
+        ["task 2", "finished"],
+      ],
+    );
+    assert.ok(native.unixConnect(dir.join("lazy-pages.socket")) < 0);
+  });
+});
+
 test("a socket that another daemon serves is refused; one that nobody serves any more is replaced", async () => {
   await withTempDir("wire", async (dir) => {
     const { socket } = listen(dir, { once: false });
