@@ -15,6 +15,9 @@ export const DEFAULT_PAGES_PER_BLOCK = 16;
 /** Pages encoded by one native call: long enough to hide its cost, short enough to keep every core busy. */
 const JOB_PAGES = 512;
 
+/** Jobs per core under way at a time: the pool goes on while the main thread is busy with something else for some milliseconds. */
+const JOBS_PER_CORE = 4;
+
 /** Bytes that are handed to the disk at a time. */
 const WRITE_BEHIND_BYTES = 16 * 1024 * 1024;
 
@@ -118,7 +121,7 @@ export class PackedPagesWriter {
   private readonly sums = uint32List();
   private readonly runs = float64List();
   private readonly free: Job[] = [];
-  private readonly jobsMax = availableParallelism() + 2;
+  private readonly jobsMax = JOBS_PER_CORE * availableParallelism();
   private jobCount = 0;
   private current: Job | undefined;
   private wake: (() => void) | undefined;

@@ -72,7 +72,7 @@ test("zero pages are left out only where absence means zero, and neighbours beco
   bytes[5000] = 1;
   bytes[2 * 4096 + 4000] = 2;
   const run: ImageRun = { address: 0x10000, pageCount: 4, bytes, lazy: true, zeroIsAbsent: true };
-  const entries = mergeRuns(withoutZeroPages([run, { ...run, address: 0x14000, zeroIsAbsent: false }]));
+  const entries = [...mergeRuns(withoutZeroPages([run, { ...run, address: 0x14000, zeroIsAbsent: false }]))];
   assert.deepEqual(
     entries.map(({ address, pieces }) => [address, pieces.reduce((sum, piece) => sum + piece.length, 0)]),
     [

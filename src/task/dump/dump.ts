@@ -8,6 +8,7 @@ import { readProc } from "../proc";
 import { type Collected, collect } from "./collect";
 import { FrozenTree, treeOf } from "./freeze";
 import { folderError, ImageFolder } from "./imageFolder";
+import type { ImageSet } from "./imageSet";
 import { findObstacles, type ObstacleOptions, throwObstacles } from "./obstacles";
 import { type Compression, type PageImageSummary, writePageImages } from "./pageImages";
 import { PageStore } from "./pageStore";
@@ -110,9 +111,13 @@ export async function dump(options: DumpOptions): Promise<DumpResult> {
     time.copied = now();
     if (after === "run") tree.release();
     progress("write");
-    const pages = await writePages(folder, collected, options.compress ?? "lz4", check);
+    const [pages] = await bothDone(
+      writePages(folder, collected, options.compress ?? "lz4", check),
+      writeImages(folder, collected.images, check), // this thread has little to do with the pages
+    );
     if (after !== "run") takeConnections(collected, after);
-    writeImages(folder, collected, pages, time, check);
+    addStatistics(collected, pages, time);
+    await writeImages(folder, collected.images, check);
     check();
     await folder.commit();
     links.keep();
@@ -181,13 +186,22 @@ async function writePages(
   return total;
 }
 
-function writeImages(
-  folder: ImageFolder,
-  collected: Collected,
-  total: PageImageSummary,
-  time: Timeline,
-  check: () => void,
-): void {
+/** Both results, or the first error; not before both have ended. */
+async function bothDone<A, B>(first: Promise<A>, second: Promise<B>): Promise<[A, B]> {
+  await Promise.allSettled([first, second]);
+  return [await first, await second];
+}
+
+/** Writes the images that are complete; what is written on the pool meanwhile is fed between one and the next. */
+async function writeImages(folder: ImageFolder, images: ImageSet, check: () => void): Promise<void> {
+  for (const { name, bytes } of images.take()) {
+    check();
+    folder.write(name, bytes);
+    await new Promise((resume) => setImmediate(resume));
+  }
+}
+
+function addStatistics(collected: Collected, total: PageImageSummary, time: Timeline): void {
   collected.images.add("stats-dump", "STATS", {
     dump: {
       freezing_time: micros(time.start, time.frozen),
@@ -201,10 +215,6 @@ function writeImages(
       pages_lazy: BigInt(total.lazyPageCount),
     },
   });
-  for (const { name, bytes } of collected.images.encode()) {
-    check();
-    folder.write(name, bytes);
-  }
 }
 
 /** Leaves every process stopped as by SIGSTOP. */

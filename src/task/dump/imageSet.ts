@@ -45,9 +45,10 @@ export class ImageSet {
     this.add("files.img", "FILES", { ...entry, type: FdTypes[type] } as Init<FileEntry>);
   }
 
-  /** Every file's name and bytes. */
-  *encode(): Generator<{ name: string; bytes: Buffer }> {
+  /** Name and bytes of every file that has not been taken yet. A file is whole by then: nothing may be added to it. */
+  *take(): Generator<{ name: string; bytes: Buffer }> {
     for (const [name, { kind, records, options }] of this.#images) {
+      this.#images.delete(name);
       const bytes = encodeImage(
         kind,
         records as RecordInit<ImageMessage<ImageKind>>[],

@@ -66,18 +66,23 @@ export interface PageEntry {
   readonly pieces: readonly Uint8Array[];
 }
 
-export function mergeRuns(runs: Iterable<ImageRun>): PageEntry[] {
-  const entries: { address: number; lazy: boolean; bytes: number; pieces: Uint8Array[] }[] = [];
+interface GrowingEntry extends PageEntry {
+  readonly pieces: Uint8Array[];
+  bytes: number;
+}
+
+export function* mergeRuns(runs: Iterable<ImageRun>): Generator<PageEntry> {
+  let last: GrowingEntry | undefined;
   for (const run of runs) {
-    const last = entries.at(-1);
     if (last !== undefined && last.address + last.bytes === run.address && last.lazy === run.lazy) {
       last.pieces.push(run.bytes);
       last.bytes += run.bytes.length;
-    } else {
-      entries.push({ address: run.address, lazy: run.lazy, bytes: run.bytes.length, pieces: [run.bytes] });
+      continue;
     }
+    if (last !== undefined) yield last;
+    last = { address: run.address, lazy: run.lazy, bytes: run.bytes.length, pieces: [run.bytes] };
   }
-  return entries;
+  if (last !== undefined) yield last;
 }
 
 function pagemapEntry(entry: PageEntry): Init<PagemapEntry> {
@@ -90,7 +95,10 @@ function pagemapEntry(entry: PageEntry): Init<PagemapEntry> {
   };
 }
 
-/** Writes one pagemap image (`name`) and its pages file into `directory`. `check` is called between entries. */
+/**
+ * Writes one pages file into `directory` and the pagemap image (`name`) that tells of it. `check` is called between entries.
+ * The first pages are on their way before the last are looked at.
+ */
 export async function writePageImages(
   directory: string,
   name: string,
@@ -99,13 +107,19 @@ export async function writePageImages(
   compression: Compression,
   check: () => void,
 ): Promise<PageImageSummary> {
-  const entries = mergeRuns(withoutZeroPages(runs));
-  const records = entries.map(pagemapEntry);
-  writeImage(directory, name, "PAGEMAP", records, { head: { pages_id: pagesId } });
+  const records: Init<PagemapEntry>[] = [];
+  function* entries(): Generator<PageEntry> {
+    for (const entry of mergeRuns(withoutZeroPages(runs))) {
+      check();
+      records.push(pagemapEntry(entry));
+      yield entry;
+    }
+    writeImage(directory, name, "PAGEMAP", records, { head: { pages_id: pagesId } });
+  }
   const fileBytes =
     compression === "none"
-      ? await writeRaw(join(directory, `pages-${pagesId}.img`), entries, check)
-      : await writePacked(join(directory, `pagez-${pagesId}.img`), entries, compression, check);
+      ? await writeRaw(join(directory, `pages-${pagesId}.img`), entries())
+      : await writePacked(join(directory, `pagez-${pagesId}.img`), entries(), compression);
   const count = (list: readonly Init<PagemapEntry>[]): number =>
     list.reduce((sum, record) => sum + (record.compat_nr_pages ?? 0), 0);
   const pageCount = count(records);
@@ -117,12 +131,11 @@ export async function writePageImages(
   };
 }
 
-async function writeRaw(path: string, entries: readonly PageEntry[], check: () => void): Promise<number> {
+async function writeRaw(path: string, entries: Iterable<PageEntry>): Promise<number> {
   const handle: FileHandle = await open(path, "wx", 0o600);
   try {
     let offset = 0;
     for (const { pieces } of entries) {
-      check();
       for (const piece of pieces) {
         for (let done = 0; done < piece.length; ) {
           const { bytesWritten } = await handle.write(piece, done, piece.length - done, offset);
@@ -138,18 +151,10 @@ async function writeRaw(path: string, entries: readonly PageEntry[], check: () =
   }
 }
 
-async function writePacked(
-  path: string,
-  entries: readonly PageEntry[],
-  compression: "lz4" | "lz4-hc",
-  check: () => void,
-): Promise<number> {
+async function writePacked(path: string, entries: Iterable<PageEntry>, compression: "lz4" | "lz4-hc"): Promise<number> {
   const writer = await PackedPagesWriter.create(path, { level: compression === "lz4" ? 0 : highCompressionLevel });
   try {
-    for (const { pieces } of entries) {
-      check();
-      await addEntry(writer, pieces);
-    }
+    for (const { pieces } of entries) await addEntry(writer, pieces);
     return (await writer.finish()).fileBytes;
   } catch (error) {
     await writer.abort().catch(() => undefined); // the first error is the one to tell
