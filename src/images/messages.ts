@@ -885,6 +885,7 @@ export interface TaskCoreEntry extends UnknownFields {
   blk_sigset_extended?: bigint | undefined;
   stop_signo?: number | undefined;
   membarrier_registration_mask?: number | undefined;
+  exit_signal?: number | undefined;
 }
 
 export interface TaskKobjIdsEntry extends UnknownFields {

@@ -110,6 +110,8 @@ export interface TaskStat {
   readonly envStart: bigint;
   readonly envEnd: bigint;
   readonly exitCode: number;
+  /** What tells the parent of its end; 0: nothing does. */
+  readonly exitSignal: number;
 }
 
 /** Parses a stat line. The command may hold spaces and parentheses, so the last ")" ends it. */
@@ -146,6 +148,7 @@ export function parseStat(text: string): TaskStat {
     envStart: BigInt(field(50)),
     envEnd: BigInt(field(51)),
     exitCode: Number(field(52)),
+    exitSignal: Number(field(38)),
   };
 }
 

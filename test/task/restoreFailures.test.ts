@@ -192,6 +192,19 @@ test("what the image holds and cannot be restored is named before anything is ma
   });
 });
 
+test("a call that fails in a process which has threads by then ends all of them", limit, async () => {
+  await withDump("membarrier", async (program, dir) => {
+    const { tc, ...core } = ImageDirectory.open(dir.path).core(program.pid);
+    const strange = { it_id: 0, clock_id: 999, si_signo: 14, it_sigev_notify: 0, sival_ptr: 0n, overrun: 0 };
+    const posix = [{ ...strange, isec: 0n, insec: 0n, vsec: 1n, vnsec: 0n }];
+    assert.ok(tc?.timers !== undefined);
+    const timers = { ...tc.timers, posix };
+    writeImage(dir.path, `core-${program.pid}.img`, "CORE", [{ ...core, tc: { ...tc, timers } }]);
+    await assert.rejects(restore({ imagesDir: dir.path, eager: true }), isError("SYSTEM", "timer_create"));
+    assert.ok(isGone(program.pid));
+  });
+});
+
 test("a mapped file that changed since the dump is refused, unless forced", limit, async () => {
   await withDump("file_mapping_private", async (program, dir) => {
     const mapped = "data";

@@ -12,14 +12,14 @@ import type {
   UserX86RegsEntry,
 } from "../../images/messages";
 import { native } from "../../native";
-import { restart } from "../constants";
+import { restart, signals } from "../constants";
 import { classifyInterruption, undoInterruption } from "../interruption";
 import { parseFields, parseStat, readProc, statusMask } from "../proc";
 import { notInSyscall, type Registers, registerNames } from "../registers";
 import type { Tracee } from "../tracee";
 import { floatingPointEntry } from "./floatingPoint";
 import type { FrozenTask } from "./freeze";
-import type { SignalAction, TaskState, ThreadState, TimerValue } from "./taskState";
+import type { PosixTimer, SignalAction, TaskState, ThreadState, TimerValue } from "./taskState";
 
 const marchX86_64 = 1;
 const modeNative = 1;
@@ -28,6 +28,7 @@ const saRestart = 0x10000000n;
 const handlerDefault = 0n;
 const handlerIgnore = 1n;
 const eintr = 4n;
+const sigevNone = 1;
 const noLimit = 0xffffffffffffffffn;
 
 /** Processors that are online, of a text as 0-3,8 (/sys/devices/system/cpu/online). */
@@ -173,16 +174,22 @@ const timeEntry = (time: TimerValue) => ({
   vusec: time.fraction,
 });
 
-function taskTimers(state: TaskState): NonNullable<Init<TaskCoreEntry>["timers"]> {
+/** A timer that tells a thread which has ended tells nobody, and can be made again only as one that does (timer_create(2)). */
+function notification({ notify, threadId }: PosixTimer, tids: readonly number[]): number {
+  return threadId === undefined || tids.includes(threadId) ? notify : sigevNone;
+}
+
+function taskTimers(task: FrozenTask, state: TaskState): NonNullable<Init<TaskCoreEntry>["timers"]> {
   const [real, virt, prof] = state.itimers.map(timeEntry);
   if (real === undefined || virt === undefined || prof === undefined) throw new Error("three interval timers");
+  const tids = task.threads.map(({ tid }) => tid);
   return {
     ...{ real, virt, prof },
     posix: state.posixTimers.map((timer) => ({
       it_id: timer.id,
       clock_id: timer.clock >>> 0,
       si_signo: timer.signal,
-      it_sigev_notify: timer.notify,
+      it_sigev_notify: notification(timer, tids),
       sival_ptr: timer.value,
       overrun: timer.overrun,
       isec: timer.time.intervalSeconds,
@@ -202,6 +209,10 @@ function readNumber(pid: number, name: string, fallback: number): number {
   }
 }
 
+function unusualExitSignal({ stat }: FrozenTask): number | undefined {
+  return stat.exitSignal === signals.SIGCHLD ? undefined : stat.exitSignal;
+}
+
 function taskCore(task: FrozenTask, state: TaskState): Init<TaskCoreEntry> {
   const leader = task.threads[0] as Tracee;
   return {
@@ -211,7 +222,7 @@ function taskCore(task: FrozenTask, state: TaskState): Init<TaskCoreEntry> {
     flags: task.stat.flags,
     blk_sigset: leader.getSignalMask(),
     comm: task.stat.comm,
-    timers: taskTimers(state),
+    timers: taskTimers(task, state),
     rlimits: { rlimits: parseLimits(readProc(task.pid, "limits")) },
     signals_s: siginfos(leader.pendingSignals(true)),
     loginuid: readNumber(task.pid, "loginuid", 0xffffffff) >>> 0,
@@ -222,6 +233,7 @@ function taskCore(task: FrozenTask, state: TaskState): Init<TaskCoreEntry> {
     })),
     child_subreaper: state.childSubreaper,
     stop_signo: task.state === "stopped" ? task.stopSignal : undefined,
+    exit_signal: unusualExitSignal(task),
     membarrier_registration_mask: state.membarrierRegistrations === 0 ? undefined : state.membarrierRegistrations,
   };
 }
@@ -308,6 +320,7 @@ export function zombieCore(task: FrozenTask): Init<CoreEntry> {
       flags: 0,
       blk_sigset: 0n,
       comm: task.stat.comm,
+      exit_signal: unusualExitSignal(task),
     },
   };
 }

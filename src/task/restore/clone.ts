@@ -2,7 +2,7 @@
 // (CLONE_PTRACE), so that it stops before its first instruction and its parent needs no stop of its own. Pure.
 
 import type { Batch } from "../batch";
-import { signals, syscalls } from "../constants";
+import { syscalls } from "../constants";
 import type { Script } from "./script";
 
 export const cloneFlag = {
@@ -41,8 +41,8 @@ export function cloneThread(script: Script, tid: number): void {
 }
 
 /** A child process, in a copy of the stub's memory, with what `sharing` says in common with its parent. */
-export function cloneProcess(script: Script, pid: number, sharing = 0): void {
+export function cloneProcess(script: Script, pid: number, exitSignal: number, sharing = 0): void {
   // A sibling takes its maker's exit signal, and clone3 takes no other.
-  const exitSignal = (sharing & cloneFlag.parent) === 0 ? signals.SIGCHLD : 0;
-  clone(script.room(1, 128), pid, cloneFlag.ptrace | sharing, exitSignal);
+  const told = (sharing & cloneFlag.parent) === 0 ? exitSignal : 0;
+  clone(script.room(1, 128), pid, cloneFlag.ptrace | sharing, told);
 }

@@ -12,12 +12,18 @@ const resourceCount = 16;
 /** MEMBARRIER_CMD_REGISTER_*: global, private, private with core sync, private with rseq (linux/membarrier.h). */
 const membarrierRegistrations = [1 << 2, 1 << 4, 1 << 6, 1 << 8];
 const noTimer = 0n;
+const sigevNone = 1;
 const sigevThreadId = 4;
 
 export function common(task: TaskImage): TaskCoreEntry {
   const { tc } = task.core;
   if (tc === undefined) throw new RangeError("the leader's core has a common part");
   return tc;
+}
+
+/** The signal that tells the parent of the task's end; 0 for none. */
+export function exitSignal(task: TaskImage): number {
+  return common(task).exit_signal ?? signals.SIGCHLD;
 }
 
 export function processProblems(task: TaskImage, tree: TreeImage): string[] {
@@ -28,6 +34,7 @@ export function processProblems(task: TaskImage, tree: TreeImage): string[] {
   const tc = common(task);
   if (tc.sigactions.length !== actionCount) refuse(`${tc.sigactions.length} signal actions instead of ${actionCount}`);
   if ((tc.rlimits?.rlimits.length ?? 0) > resourceCount) refuse("more limits than there are resources");
+  if (exitSignal(task) > signalCount) refuse(`exit signal ${exitSignal(task)}`);
   const ids = tree.inventory.root_ids;
   if (ids !== undefined && task.ids !== undefined) {
     for (const name of ["pid_ns_id", "net_ns_id", "ipc_ns_id", "uts_ns_id", "mnt_ns_id", "user_ns_id"] as const) {
@@ -84,7 +91,7 @@ export function timerCalls(script: Script, task: TaskImage): void {
   script.room(1).call(syscalls.prctl, [prctlOperation.timerCreateRestoreIds, 1, 0, 0, 0], {
     purpose: "asking for timers with chosen ids",
   });
-  for (const timer of timers.posix) posixTimer(script, timer);
+  for (const timer of timers.posix) posixTimer(script, timer, task);
   script.room(1).call(syscalls.prctl, [prctlOperation.timerCreateRestoreIds, 0, 0, 0, 0]);
 }
 
@@ -99,13 +106,16 @@ function intervalTimer(script: Script, which: number, timer: ItimerEntry): void 
   batch.call(syscalls.setitimer, [which, batch.place(new Uint8Array(words.buffer)), 0]);
 }
 
-function posixTimer(script: Script, timer: PosixTimerEntry): void {
+function posixTimer(script: Script, timer: PosixTimerEntry, task: TaskImage): void {
   const batch = script.room(2, 192);
   const event = new DataView(new ArrayBuffer(64)); // struct sigevent
   event.setBigUint64(0, timer.sival_ptr, true);
   event.setInt32(8, timer.si_signo, true);
-  event.setInt32(12, timer.it_sigev_notify, true);
-  if ((timer.it_sigev_notify & sigevThreadId) !== 0) event.setInt32(16, timer.notify_thread_id ?? 0, true);
+  const target = (timer.it_sigev_notify & sigevThreadId) === 0 ? undefined : (timer.notify_thread_id ?? 0);
+  // A thread that has ended is told nothing, and the kernel takes none.
+  const reaches = target === undefined || task.threads.some(({ tid }) => tid === target);
+  event.setInt32(12, reaches ? timer.it_sigev_notify : sigevNone, true);
+  if (target !== undefined) event.setInt32(16, target, true);
   const id = batch.place(new Uint8Array(new Int32Array([timer.it_id]).buffer));
   batch.call(syscalls.timer_create, [timer.clock_id, batch.place(new Uint8Array(event.buffer)), id], {
     purpose: `timer ${timer.it_id}`,

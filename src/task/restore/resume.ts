@@ -2,15 +2,18 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { checked, FaultlineError } from "../../errors";
 import { native } from "../../native";
-import { signals } from "../constants";
-import type { Tracee } from "../tracee";
+import { ptraceOption, signals } from "../constants";
+import { Tracee } from "../tracee";
 import { common, limitsOf } from "./processPlan";
 import { Script } from "./script";
-import { dropChildSignal, type ThreadState } from "./taskPlan";
+import { dropSignal, type ThreadState } from "./taskPlan";
+import { threadSignalMask } from "./threadPlan";
 import { type TreeBuild, waitForState } from "./treeBuild";
-import { childrenOf, type TaskImage, taskState } from "./treeImage";
+import { childrenOf, type TaskImage, type ThreadImage, type TreeImage, taskState } from "./treeImage";
 
 const eperm = 1;
+const allSignals = (1n << 64n) - 1n;
+const handlerDefault = 0n;
 
 /** Limits and the like that the tracer can set by pid. */
 export function setFromOutside(task: TaskImage): void {
@@ -53,7 +56,7 @@ export function finishTask(build: TreeBuild, task: TaskImage): void {
   setFromOutside(task);
   if (hasStoppedChildren(build, task) && !isPending(task, signals.SIGCHLD)) {
     const script = new Script();
-    dropChildSignal(script);
+    dropSignal(script, signals.SIGCHLD);
     host.run(script);
   }
   // Those that share the memory go before its owner (children first), so that the agent is there as long as one needs it.
@@ -80,11 +83,60 @@ export function isStopped(task: TaskImage): boolean {
   return !task.dead && common(task).task_state === taskState.stopped;
 }
 
-/** Lets a stopped task go into its stop: nothing of it runs, and its parent, not yet let go, sees no new signal. */
+/** Whether everyone in the task's process group has its parent in the same group or in another session (setpgid(2)). */
+function isOrphanedGroup(tree: TreeImage, task: TaskImage): boolean {
+  return !tree.tasks.some((member) => {
+    const parent = tree.tasks.find((other) => other.pid === member.parent);
+    return (
+      member.group === task.group &&
+      parent !== undefined &&
+      parent.session === member.session &&
+      parent.group !== task.group
+    );
+  });
+}
+
+/**
+ * The signal that stops a task as it was stopped; SIGSTOP where the other ones would do something else: run a handler, or
+ * nothing, in an orphaned group (signal(7)).
+ */
+function stopSignalOf(tree: TreeImage, task: TaskImage): number {
+  const { stop_signo: signal, sigactions } = common(task);
+  const terminal: readonly number[] = [signals.SIGTSTP, signals.SIGTTIN, signals.SIGTTOU];
+  if (signal === undefined || !terminal.includes(signal) || isOrphanedGroup(tree, task)) return signals.SIGSTOP;
+  // The list has neither SIGKILL nor SIGSTOP, which come before these.
+  return sigactions[signal - 3]?.sigaction === handlerDefault ? signal : signals.SIGSTOP;
+}
+
+/**
+ * Lets a stopped task go into its stop: nothing of it runs, and its parent, not yet let go, sees no new signal. The leader
+ * first, as its stop takes the other threads along as soon as they are let go.
+ */
 export function letStop(build: TreeBuild, task: TaskImage): void {
-  for (const tracee of build.threads.get(task.pid) ?? []) tracee.detach();
-  build.host(task.pid).tracee.detach(signals.SIGSTOP);
+  const { tracee } = build.host(task.pid);
+  const signal = stopSignalOf(build.plan.tree, task);
+  const only = allSignals & ~(1n << BigInt(signal - 1));
+  const [leader] = task.threads as readonly [ThreadImage];
+  const mask = threadSignalMask(leader);
+  // What is pending must wait until the task is continued, and would be delivered before the stop.
+  const waits = hasPending(task, leader) || (mask & ~only) !== 0n;
+  if (waits) tracee.setSignalMask(only);
+  tracee.detach(signal);
   waitForState(task.pid, "T");
+  for (const thread of build.threads.get(task.pid) ?? []) thread.detach();
+  if (waits) setMaskOfStopped(task.pid, mask);
+}
+
+function hasPending(task: TaskImage, leader: ThreadImage): boolean {
+  const queues = [common(task).signals_s, leader.core.thread_core?.signals_p];
+  return queues.some((queue) => (queue?.signals.length ?? 0) > 0);
+}
+
+/** A task that is let go of in its stop stays in it (ptrace(2), PTRACE_SEIZE). */
+function setMaskOfStopped(pid: number, mask: bigint): void {
+  using tracee = Tracee.seize(pid, pid, ptraceOption.exitKill);
+  tracee.interrupt();
+  tracee.setSignalMask(mask);
 }
 
 /** From here on the task runs by itself. */

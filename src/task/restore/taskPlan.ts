@@ -14,7 +14,7 @@ import { controlTerminals } from "./files/tty";
 import type { Range } from "./layout";
 import { collectEagerPages, countPages, type EagerPages, lazyLayout, pageBytes } from "./pages";
 import type { RestorePlan } from "./plan";
-import { common, processCalls, timerCalls } from "./processPlan";
+import { common, exitSignal, processCalls, timerCalls } from "./processPlan";
 import { Script } from "./script";
 import { clearSpace, lazySpans, makeMappings, setFields } from "./spacePlan";
 import {
@@ -24,7 +24,7 @@ import {
   threadRegisters,
   threadSignalMask,
 } from "./threadPlan";
-import { memorySharers, type TaskImage, type ThreadImage } from "./treeImage";
+import { childrenOf, memorySharers, type TaskImage, type ThreadImage, type TreeImage } from "./treeImage";
 
 const descriptorFlags = 0o2000000 | 0o4000; // O_CLOEXEC | O_NONBLOCK
 
@@ -142,7 +142,7 @@ export class Composition {
     const [leader] = task.threads as readonly [ThreadImage];
     threadCalls(script, leader, leader.core.thread_core?.comm ?? common(task).comm);
     pendingThreadSignals(script, task.pid, leader);
-    dropChildSignal(script);
+    dropChildSignals(script, this.plan.tree, task);
     pendingProcessSignals(script, task.pid, task.core);
     timerCalls(script, task);
     if (!this.dropsPrivileges(task)) dumpableCall(script, task);
@@ -264,9 +264,18 @@ function dumpableCall(script: Script, task: TaskImage): void {
   script.room(1).call(syscalls.prctl, [prctlOperation.setDumpable, dumpable, 0, 0, 0]);
 }
 
-/** Takes the SIGCHLD that the making of zombies and stopped children left pending; it is blocked in every stub. */
-export function dropChildSignal(script: Script): void {
+/** Takes the signals that the making of zombies and stopped children left pending; all are blocked in every stub. */
+function dropChildSignals(script: Script, tree: TreeImage, task: TaskImage): void {
+  dropSignal(script, signals.SIGCHLD);
+  for (const child of childrenOf(tree, task.pid)) {
+    const signal = exitSignal(child);
+    if (child.dead && signal !== signals.SIGCHLD && signal !== 0) dropSignal(script, signal);
+  }
+}
+
+/** Takes one such signal, if it is pending. */
+export function dropSignal(script: Script, signal: number): void {
   const batch = script.room(1, 64);
-  const mask = batch.place(new Uint8Array(new BigUint64Array([1n << BigInt(signals.SIGCHLD - 1)]).buffer));
+  const mask = batch.place(new Uint8Array(new BigUint64Array([1n << BigInt(signal - 1)]).buffer));
   batch.call(syscalls.rt_sigtimedwait, [mask, 0, batch.reserve(16), 8], { tolerate: true });
 }

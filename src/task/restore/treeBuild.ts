@@ -5,11 +5,12 @@ import { FaultlineError } from "../../errors";
 import { encodeText } from "../../images/text";
 import { native } from "../../native";
 import { prctlOperation, signals, syscalls } from "../constants";
+import { threadsOf } from "../proc";
 import { stopTimeoutMs, type Tracee } from "../tracee";
 import { AgentHost, spawnHost } from "./agentHost";
 import { cloneFlag, cloneProcess } from "./clone";
 import type { RestorePlan } from "./plan";
-import { common } from "./processPlan";
+import { common, exitSignal } from "./processPlan";
 import { Script } from "./script";
 import type { Composition } from "./taskPlan";
 import { childrenOf, rootTask, type TaskImage } from "./treeImage";
@@ -127,7 +128,7 @@ export class TreeBuild {
   #clone(parent: TaskImage, children: readonly TaskImage[], flags = 0): void {
     if (children.length === 0) return;
     const script = new Script();
-    for (const child of children) cloneProcess(script, child.pid, flags | sharingFlags(child));
+    for (const child of children) cloneProcess(script, child.pid, exitSignal(child), flags | sharingFlags(child));
     const host = this.host(parent.pid);
     try {
       host.run(script);
@@ -188,7 +189,7 @@ export class TreeBuild {
     for (const pidfd of this.#pidfds.values()) native.pidfdSignal(pidfd, signals.SIGKILL);
     // Children first, as a traced zombie is reported to its tracer before its parent can reap it.
     for (const pid of [...this.#pidfds.keys()].reverse()) {
-      for (const thread of this.threads.get(pid) ?? []) native.reap(thread.tid, true);
+      for (const tid of madeThreads(pid)) if (tid !== pid) native.reap(tid, true);
       native.reap(pid, true);
     }
     for (const pidfd of this.#pidfds.values()) native.closeDescriptor(pidfd);
@@ -198,6 +199,16 @@ export class TreeBuild {
   #keep(pid: number, host: AgentHost): void {
     this.hosts.set(pid, host);
     this.#pidfds.set(pid, native.pidfdOpen(pid));
+  }
+}
+
+/** All threads of a process that is ending: also those that were made by a batch which then failed. */
+function madeThreads(pid: number): number[] {
+  try {
+    return threadsOf(pid);
+  } catch (error) {
+    if (error instanceof FaultlineError && error.code === "NOT_FOUND") return [];
+    throw error;
   }
 }
 
