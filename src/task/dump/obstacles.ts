@@ -171,8 +171,6 @@ function lastingVforks(root: number): Obstacle[] {
   return lasting.map((pid) => ({ pid, reason: "it waits for its vfork child, and cannot be stopped until then" }));
 }
 
-const established = 1;
-
 /** Unix sockets whose other end is not in the tree. */
 function unixObstacles(held: ReadonlyMap<number, { pid: number; fd: number }>): Obstacle[] {
   if (held.size === 0) return [];
@@ -180,9 +178,6 @@ function unixObstacles(held: ReadonlyMap<number, { pid: number; fd: number }>): 
   return [...held].flatMap(([inode, { pid, fd }]) => {
     const facts = all.get(inode);
     if (facts === undefined) return [{ pid, fd, reason: "a unix socket of another network namespace" }];
-    if (facts.type === streamType && facts.state === established && facts.peer === 0) {
-      return [{ pid, fd, reason: "a unix connection whose other end is closed" }];
-    }
     const stranger = facts.waiting.find((waiting) => waiting !== 0 && !held.has(waiting));
     if (stranger !== undefined) {
       return [{ pid, fd, reason: `a unix connection from outside of the tree (inode ${stranger}), not accepted yet` }];

@@ -18,6 +18,8 @@ const diagHeader = 16;
 const familyUnix = 1;
 const soPeekOffset = 42;
 const streamType = 1;
+const packetType = 5;
+const receiveShutdown = 1;
 const packetBytesMax = 1024 * 1024;
 const descriptorsMax = 253;
 const listenState = 10;
@@ -36,7 +38,13 @@ export interface UnixFacts {
   readonly shutdown: number;
 }
 
+const inputQueue = 0x541b; // SIOCINQ
 const outputQueue = 0x5411; // SIOCOUTQ
+
+function unreadBytes(fd: number): number {
+  const value = new Int32Array(1);
+  return native.ioctlBuffer(fd, inputQueue, value) < 0 ? 0 : (value[0] as number);
+}
 
 /** Whether a socket has sent what its peer has not read. */
 export function hasSent(fd: number): boolean {
@@ -167,10 +175,16 @@ export class UnixSockets {
       const setOffset = (offset: number): number =>
         native.setSocketOption(fd, solSocket, soPeekOffset, new Int32Array([offset]));
       if (setOffset(0) < 0) return;
+      // Where no more can come, a packet socket answers with an empty packet for ever.
+      const ends = facts.type === packetType && (facts.shutdown & receiveShutdown) !== 0;
+      const unread = ends ? unreadBytes(fd) : 0;
+      const isEnd = (taken: number): boolean => facts.type === streamType || (ends && taken >= unread);
+      let taken = 0;
       try {
         for (;;) {
           const packet = peek(fd);
-          if (packet === undefined || (packet.bytes.length === 0 && facts.type === streamType)) return;
+          if (packet === undefined || (packet.bytes.length === 0 && isEnd(taken))) return;
+          taken += packet.bytes.length;
           const rights = packet.descriptors.map(idOf);
           for (const copy of packet.descriptors) closeSync(copy);
           this.#images.add(

@@ -324,8 +324,25 @@ function nameObstacle(socket: UnixSkEntry, isOurs: (socket: UnixSkEntry) => bool
     : undefined;
 }
 
-export function makeUnixSockets(context: FileContext, sockets: readonly UnixSkEntry[]): void {
-  const byInode = new Map(sockets.map((socket) => [socket.ino, socket]));
+/**
+ * The other ends of connections that are closed there: made and filled from as any, and gone when no task holds its master
+ * any more. Numbers below zero are no inode's and no file's.
+ */
+function closedEnds(sockets: readonly UnixSkEntry[]): UnixSkEntry[] {
+  const hasLostPeer = ({ type, state: now, peer, name }: UnixSkEntry): boolean =>
+    peer === 0 && now === state.established && (type !== socketType.datagram || name.length === 0);
+  return sockets
+    .filter(hasLostPeer)
+    .map((socket) => ({ ...socket, id: -socket.id, ino: -socket.ino, peer: socket.ino, name: Buffer.alloc(0) }));
+}
+
+export function makeUnixSockets(context: FileContext, all: readonly UnixSkEntry[]): void {
+  const closed = closedEnds(all);
+  const sockets = all.map((socket) => {
+    const end = closed.find(({ peer }) => peer === socket.ino);
+    return end === undefined ? socket : { ...socket, peer: end.ino };
+  });
+  const byInode = new Map([...sockets, ...closed].map((socket) => [socket.ino, socket]));
   // A deleted name that another socket of the image has got since.
   const isOurs = ({ name }: UnixSkEntry): boolean =>
     sockets.some((other) => other.deleted !== true && name.length > 0 && other.name.equals(name));
@@ -334,5 +351,5 @@ export function makeUnixSockets(context: FileContext, sockets: readonly UnixSkEn
     return obstacle === undefined ? [] : [`file ${socket.id}: ${obstacle}`];
   });
   context.problems.push(...refused);
-  if (refused.length === 0) new UnixBuilder(context, sockets).build(sockets);
+  if (refused.length === 0) new UnixBuilder(context, [...sockets, ...closed]).build(sockets);
 }
