@@ -130,7 +130,8 @@ export interface Addon {
   reap(pid: number, block: boolean): number;
   /** Calls back once when the descriptor (a pidfd: the process has ended) is readable. Does not keep the event loop alive. */
   onReadable(fd: number, callback: () => void): number;
-  pidfdOpen(pid: number): number;
+  /** `flags`: those of pidfd_open(2), none where left out. */
+  pidfdOpen(pid: number, flags?: number): number;
   pidfdSignal(pidfd: number, signal: number): number;
   /** shmctl(2), IPC_RMID: the System V segment goes away with its last attachment. */
   removeSegment(id: number): number;
@@ -335,6 +336,8 @@ export interface Addon {
   pipePeek(fd: number, buffer: Uint8Array, reads: Int32Array): number;
   /** One packet at the peek offset; facts = [descriptors, name length, flags]. Returns its full length. */
   packetPeek(fd: number, buffer: Uint8Array, fds: Int32Array, facts: Int32Array, name: Uint8Array): number;
+  /** readlinkat(2) of an O_PATH descriptor of a symbolic link; the length of the target, bytes. */
+  linkTarget(fd: number, buffer: Uint8Array): number;
   /** recv(2) with MSG_PEEK, without waiting: the bytes got. */
   streamPeek(fd: number, buffer: Uint8Array): number;
   /** Attaches a socket filter that drops every packet. */

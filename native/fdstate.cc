@@ -126,6 +126,12 @@ Napi::Value packetPeek(Info info) {
   return number(info.Env(), got);
 }
 
+// What the symbolic link says that an O_PATH descriptor stands for, also where it has no name any more (readlinkat(2)).
+Napi::Value linkTarget(Info info) {
+  Bytes buffer = bytes(info[1]);
+  return number(info.Env(), result(readlinkat(i32(info[0]), "", reinterpret_cast<char*>(buffer.data), buffer.length)));
+}
+
 // The bytes of a stream socket's queue, left in it: the receive queue, or in repair mode the one that was chosen.
 Napi::Value streamPeek(Info info) {
   Bytes buffer = bytes(info[1]);
@@ -263,6 +269,7 @@ void registerFdState(Napi::Env env, Napi::Object exports) {
   add("socketName", socketName);
   add("pipePeek", pipePeek);
   add("packetPeek", packetPeek);
+  add("linkTarget", linkTarget);
   add("streamPeek", streamPeek);
   add("dropIncoming", dropIncoming);
   add("netlinkDump", netlinkDump);

@@ -218,9 +218,9 @@ Napi::Value onReadable(const Napi::CallbackInfo& info) {
   return number(info.Env(), uv_poll_start(&watch->poll, UV_READABLE, exitWatchReady));
 }
 
-// pidfdOpen(pid), pidfdSignal(pidfd, signal): pidfd_open(2) and its companions.
+// pidfdOpen(pid, flags), pidfdSignal(pidfd, signal): pidfd_open(2) and its companions.
 Napi::Value pidfdOpen(const Napi::CallbackInfo& info) {
-  return number(info.Env(), result(syscall(SYS_pidfd_open, i32(info[0]), 0)));
+  return number(info.Env(), result(syscall(SYS_pidfd_open, i32(info[0]), info.Length() > 1 ? i32(info[1]) : 0)));
 }
 Napi::Value pidfdSignal(const Napi::CallbackInfo& info) {
   return number(info.Env(), result(syscall(SYS_pidfd_send_signal, i32(info[0]), i32(info[1]), nullptr, 0)));

@@ -3,6 +3,7 @@
 import { FdTypes } from "../../images/messages";
 import { native } from "../../native";
 import { kcmpType } from "../constants";
+import { deviceNumbers, isPlainDevice } from "../devices";
 import { listProc } from "../proc";
 import { solSocket } from "../socketOptions";
 import { addInetSocket } from "./descriptors/inetSocket";
@@ -28,13 +29,6 @@ import type { FileTypeName, ImageSet } from "./imageSet";
 import { modeType, OpenFile, openFlag } from "./openFile";
 import { heldFile, type RegularFiles } from "./regularFiles";
 
-/** Character devices without state of their own: major and minor. */
-const plainDevices = new Set(["1:3", "1:5", "1:7", "1:8", "1:9"]);
-
-export function deviceNumbers(rdev: bigint): { major: number; minor: number } {
-  return { major: Number((rdev >> 8n) & 0xfffn), minor: Number((rdev & 0xffn) | ((rdev >> 12n) & 0xfff00n)) };
-}
-
 /** What a descriptor is, or undefined for a kind that cannot be dumped. */
 export function typeOf(file: OpenFile): FileTypeName | undefined {
   const { link, type } = file;
@@ -52,8 +46,8 @@ export function typeOf(file: OpenFile): FileTypeName | undefined {
   if (isFifo(file)) return "FIFO";
   if (type === modeType.regular || type === modeType.directory) return "REG";
   if (type !== modeType.character) return undefined;
-  const { major, minor } = deviceNumbers(file.stat.rdev);
-  if (plainDevices.has(`${major}:${minor}`)) return "REG";
+  const { major } = deviceNumbers(file.stat.rdev);
+  if (isPlainDevice(file.stat.rdev)) return "REG";
   const isTerminal = major === 4 || major === 5 || (major >= 136 && major <= 143);
   return isTerminal ? "TTY" : undefined;
 }

@@ -1,6 +1,6 @@
 // What stands in the way of a dump, found before anything is touched: every obstacle with pid, descriptor and reason.
 // Reads /proc and duplicates descriptors; stops nothing.
-import { closeSync, openSync, readlinkSync, readSync, statSync } from "node:fs";
+import { closeSync, existsSync, openSync, readlinkSync, readSync, statSync } from "node:fs";
 import { FaultlineError } from "../../errors";
 import { native } from "../../native";
 import { kcmpType } from "../constants";
@@ -14,8 +14,8 @@ import { hasSent, unixSockets } from "./descriptors/unixSockets";
 import { hasBreakingLease } from "./fileLocks";
 import { typeOf } from "./filesTable";
 import { hasOtherThreads, isForking, pause, treeOf } from "./freeze";
-import { modeType, OpenFile, openFlag } from "./openFile";
-import { allocatedBytes, hasOtherName, heldFile, pathState } from "./regularFiles";
+import { modeType, OpenFile } from "./openFile";
+import { allocatedBytes, deadProcess, hasOtherName, heldFile, pathState } from "./regularFiles";
 import { isDeleted, mappingObstacle } from "./vmas";
 
 export interface Obstacle {
@@ -48,6 +48,14 @@ interface HeldTerminal {
   readonly unread: number;
 }
 
+/** What is seen of the descriptors of all tasks, and judged when all have been looked at. */
+interface Survey {
+  readonly pids: readonly number[];
+  readonly masters: Map<number, { isPacket: boolean }>;
+  readonly terminals: HeldTerminal[];
+  readonly unix: Map<number, { pid: number; fd: number }>;
+}
+
 /** A line for people: "pid 12 fd 3: reason". */
 export function obstacleText({ pid, fd, reason }: Obstacle): string {
   return `pid ${pid}${fd === undefined ? "" : ` fd ${fd}`}: ${reason}`;
@@ -70,9 +78,7 @@ export function findObstacles(root: number, options: ObstacleOptions): Obstacle[
     return found;
   }
   found.push(...strangeSharing(pids), ...lastingVforks(root));
-  const masters = new Map<number, { isPacket: boolean }>();
-  const terminals: HeldTerminal[] = [];
-  const unix = new Map<number, { pid: number; fd: number }>();
+  const survey: Survey = { pids, masters: new Map(), terminals: [], unix: new Map() };
   for (const pid of pids) {
     found.push(
       ...whileItLasts(pid, pid === root, () => {
@@ -83,20 +89,20 @@ export function findObstacles(root: number, options: ObstacleOptions): Obstacle[
           ...ofSession,
           ...taskObstacles(pid),
           ...memoryObstacles(pid, options),
-          ...descriptorObstacles(pid, options, masters, terminals, unix),
+          ...descriptorObstacles(pid, options, survey),
         ];
       }),
     );
   }
-  for (const { pid, fd, index, unread } of terminals) {
-    const master = index === undefined ? undefined : masters.get(index);
+  for (const { pid, fd, index, unread } of survey.terminals) {
+    const master = index === undefined ? undefined : survey.masters.get(index);
     if (master?.isPacket === true && unread > 0) {
       found.push({ pid, fd, reason: "a pseudo-terminal in packet mode with unread input" });
     }
     if (master === undefined && !options.shellJob)
       found.push({ pid, fd, reason: "a terminal of outside; use --shell-job" });
   }
-  return [...found, ...unixObstacles(unix)];
+  return [...found, ...unixObstacles(survey.unix)];
 }
 
 const triesMax = 100;
@@ -317,13 +323,7 @@ function memoryObstacles(pid: number, options: ObstacleOptions): Obstacle[] {
   return [...reasons].map((reason) => ({ pid, reason }));
 }
 
-function descriptorObstacles(
-  pid: number,
-  options: ObstacleOptions,
-  masters: Map<number, { isPacket: boolean }>,
-  terminals: HeldTerminal[],
-  unix: Map<number, { pid: number; fd: number }>,
-): Obstacle[] {
+function descriptorObstacles(pid: number, options: ObstacleOptions, survey: Survey): Obstacle[] {
   const found: Obstacle[] = [];
   for (const name of listProc(pid, "fd")) {
     const fd = Number(name);
@@ -332,8 +332,11 @@ function descriptorObstacles(
       const type = typeOf(file);
       const reason = type === undefined ? `no support for ${file.link}` : descriptorObstacle(file, type, options);
       if (reason !== undefined) found.push({ pid, fd, reason });
-      if (type === "UNIXSK") unix.set(file.inode, { pid, fd });
-      if (type === "TTY") noteTerminal(file, masters, terminals);
+      if (type === "UNIXSK") survey.unix.set(file.inode, { pid, fd });
+      if (type === "PIDFD" && isOfStranger(file, survey.pids)) {
+        found.push({ pid, fd, reason: `a descriptor of process ${file.fields.get("Pid")}, which is not in the tree` });
+      }
+      if (type === "TTY") noteTerminal(file, survey);
       if (hasBreakingLease(file.info)) found.push({ pid, fd, reason: "a lease that is just being broken" });
       if (/^lock:/m.test(file.info) && !options.fileLocks)
         found.push({ pid, fd, reason: "a file lock; use --file-locks" });
@@ -350,7 +353,13 @@ function isGone(error: unknown): boolean {
   return error instanceof FaultlineError && (error.code === "NOT_FOUND" || error.details.errno === badDescriptor);
 }
 
-function noteTerminal(file: OpenFile, masters: Map<number, { isPacket: boolean }>, terminals: HeldTerminal[]): void {
+/** A pidfd of a process outside of the tree; those that have ended, and belong to nobody, come along. */
+function isOfStranger(file: OpenFile, tree: readonly number[]): boolean {
+  const pid = Number(file.fields.get("Pid") ?? "-1");
+  return pid > 0 && !tree.some((known) => known === pid || existsSync(`/proc/${known}/task/${pid}`));
+}
+
+function noteTerminal(file: OpenFile, { masters, terminals }: Survey): void {
   const master = file.fields.get("tty-index");
   if (master !== undefined) {
     masters.set(Number(master), { isPacket: file.withCopy(isPacketMaster) });
@@ -373,7 +382,9 @@ function descriptorObstacle(file: OpenFile, type: string, options: ObstacleOptio
   if (type === "INETSK") return file.withCopy((fd) => inetObstacle(fd, options));
   if (type === "NETLINKSK") return file.withCopy(netlinkObstacle);
   if (type !== "REG" && type !== "FIFO") return undefined;
-  const state = pathState(heldFile(file.pid, `fd/${file.fd}`));
+  const held = heldFile(file.pid, `fd/${file.fd}`);
+  const state = pathState(held);
+  if (state === "deleted" && deadProcess(held) !== undefined) return undefined;
   if (state === "replaced") return `${file.link} leads to another file now`;
   const isRegular = file.type === modeType.regular;
   if (state === "deleted" && hasOtherName(file.stat)) {
@@ -382,7 +393,6 @@ function descriptorObstacle(file: OpenFile, type: string, options: ObstacleOptio
   if (state === "deleted" && isRegular && allocatedBytes(file.stat) > options.ghostLimitBytes) {
     return `a deleted file of ${allocatedBytes(file.stat)} bytes; raise --ghost-limit`;
   }
-  if (state === "deleted" && (file.flags & openFlag.path) !== 0) return `O_PATH of a deleted file ${file.link}`;
   return undefined;
 }
 

@@ -1,14 +1,16 @@
 // Files with a path: descriptors, mapped files, working directories and executables as reg_file entries, and deleted
 // ones as ghost files. Checks that the path still leads to the very file.
 import { type BigIntStats, closeSync, lstatSync, openSync, readlinkSync, readSync, statSync } from "node:fs";
+import { basename } from "node:path";
 import { checked, FaultlineError } from "../../errors";
 import type { Init } from "../../images/message";
 import { type FownEntry, RemapType } from "../../images/messages";
 import { native } from "../../native";
+import { pathText } from "../proc";
 import { buildId } from "./buildId";
 import type { ImageSet } from "./imageSet";
 import type { RemapLinks } from "./linkRemap";
-import { modeType, noOwner } from "./openFile";
+import { modeType, noOwner, OpenFile } from "./openFile";
 
 const deleted = " (deleted)";
 
@@ -49,6 +51,12 @@ export function pathState(held: HeldFile): "present" | "replaced" | "deleted" {
 
 export function pathWithoutMark(link: string): string {
   return link.endsWith(deleted) ? link.slice(0, -deleted.length) : link;
+}
+
+/** The pid of a process that has ended, of a file of its folder in /proc. */
+export function deadProcess({ link, stat }: HeldFile): number | undefined {
+  const pid = /^\/proc\/(\d+)/.exec(link)?.[1];
+  return pid !== undefined && stat.dev === statSync("/proc", { bigint: true }).dev ? Number(pid) : undefined;
 }
 
 /** A regular file without the name that it was opened by, which has another one somewhere (a hard link). */
@@ -113,7 +121,9 @@ export class RegularFiles {
         build_id: build,
       },
     });
-    if (state === "deleted" && hasOtherName(stat)) this.#addLink(id, held);
+    const dead = state === "deleted" ? deadProcess(held) : undefined;
+    if (dead !== undefined) this.#addDead(id, dead);
+    else if (state === "deleted" && hasOtherName(stat)) this.#addLink(id, held);
     else if (state === "deleted") this.#addGhost(id, held);
   }
 
@@ -125,6 +135,11 @@ export class RegularFiles {
     const id = this.add(held, { flags, position: 0n });
     this.#mapped.set(key, id);
     return id;
+  }
+
+  #addDead(fileId: number, pid: number): void {
+    const dead = { orig_id: fileId, remap_id: pid, remap_type: RemapType.PROCFS };
+    this.#images.add("remap-fpath.img", "REMAP_FPATH", dead);
   }
 
   #addLink(fileId: number, held: HeldFile): void {
@@ -158,7 +173,9 @@ export class RegularFiles {
   #writeGhost(ghost: number, held: HeldFile): void {
     const { stat } = held;
     const size = Number(stat.size);
-    const isRegular = (Number(stat.mode) & modeType.mask) === modeType.regular;
+    const type = Number(stat.mode) & modeType.mask;
+    const isRegular = type === modeType.regular;
+    const isDevice = type === modeType.character || type === modeType.block;
     if (isRegular && allocatedBytes(stat) > this.#ghostLimit) {
       throw new FaultlineError(
         "UNSUPPORTED",
@@ -181,17 +198,29 @@ export class RegularFiles {
         mode: Number(stat.mode),
         dev: Number(stat.dev),
         ino: stat.ino,
-        rdev: undefined,
+        rdev: isDevice ? Number(stat.rdev) : undefined,
         atim: seconds(stat.atimeNs),
         mtim: seconds(stat.mtimeNs),
         chunks: isSparse ? true : undefined,
         size: isRegular ? stat.size : undefined,
+        symlnk_target: type === modeType.link ? linkTarget(held) : undefined,
       },
       isSparse
         ? { kind: "chunks", chunks: readChunks(held.procPath) }
         : { kind: "bytes", bytes: isRegular ? readRange(held.procPath, 0, size) : Buffer.alloc(0) },
     );
   }
+}
+
+const pathBytesMax = 4096;
+
+/** Of a symbolic link, which /proc/PID/fd leads to and not through. */
+function linkTarget({ pid, procPath }: HeldFile): string {
+  return new OpenFile(pid, Number(basename(procPath))).withCopy((fd) => {
+    const buffer = Buffer.alloc(pathBytesMax);
+    const length = checked(native.linkTarget(fd, buffer), "readlinkat", "cannot read a deleted link", { pid });
+    return pathText(buffer.toString("latin1", 0, length));
+  });
 }
 
 const blockBytes = 512n;

@@ -40,6 +40,20 @@ export function spawnHost(pid: number, newSession: boolean, hole: number): Agent
   }
 }
 
+/** Runs `use` while a process lives, with that pid where it is free (0: any), and ends it. */
+export function withStub<T>(wanted: number, use: (pid: number) => T): T {
+  stub = stub < 0 ? checked(native.stubOpen(), "memfd_create", "the stub program cannot be made") : stub;
+  const got = native.spawnStub(stub, wanted, false);
+  const pid = got === -eexist ? native.spawnStub(stub, 0, false) : got;
+  if (pid < 0) throw spawnError(wanted, -pid);
+  try {
+    return use(pid);
+  } finally {
+    native.tgkill(pid, pid, signals.SIGKILL);
+    native.reap(pid, true);
+  }
+}
+
 function spawnError(pid: number, errno: number): FaultlineError {
   const details = { pid, syscall: "clone3", errno };
   if (errno === eexist) {

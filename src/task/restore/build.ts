@@ -7,6 +7,7 @@ import { native } from "../../native";
 import { syscalls } from "../constants";
 import type { Fill } from "./filePlan";
 import { segmentKey, sharedKey } from "./files/context";
+import type { HandedFile } from "./files/process";
 import type { ForeignFile } from "./files/tty";
 import { writeGhost, writeObject } from "./pages";
 import { finishTask, isStopped, letGo, letStop } from "./resume";
@@ -18,6 +19,7 @@ import { TreeBuild } from "./treeBuild";
 
 const openFilesLimit = 7;
 const closeOnExec = 0o2000000;
+const setDescriptorFlags = 2; // F_SETFD
 
 export class Build {
   readonly tree: TreeBuild;
@@ -67,6 +69,7 @@ export class Build {
   complete(): void {
     const live = this.tree.plan.tree.tasks.filter((task) => !task.dead);
     for (const task of live) buildProcess(this.tree, task);
+    for (const file of this.tree.plan.files.handed) this.#handToAll(file);
     for (const task of live) buildThreads(this.tree, task);
     // Children first: those that are stopped must be so before their parent takes back the signal of it.
     for (const task of [...live].reverse()) {
@@ -97,6 +100,38 @@ export class Build {
     checked(native.prlimitSet(pid, openFilesLimit, hard, hard), "prlimit", "the limit on open files cannot be set", {
       pid,
     });
+  }
+
+  /** Opens a file here, now that every task of the tree is there to be spoken of, and gives it to those that have it. */
+  #handToAll(file: HandedFile): void {
+    const ours = file.open();
+    try {
+      for (const task of this.tree.plan.tree.tasks) {
+        if (task.dead || task.sharing.files) continue;
+        for (const { id, fd, flags } of task.descriptors) if (id === file.id) this.#give(task.pid, ours, fd, flags);
+      }
+    } finally {
+      closeSync(ours);
+    }
+  }
+
+  /** Puts a copy of our descriptor `ours` at `number` of a task, whose lowest free numbers serve for the moment. */
+  #give(pid: number, ours: number, number: number, flags: number): void {
+    const host = this.tree.host(pid);
+    const call = (name: number, args: readonly number[], purpose: string): number => {
+      const script = new Script();
+      const made = script.room(1).call(name, args, { purpose });
+      return host.run(script)[0]?.value(made) ?? -1;
+    };
+    const us = call(syscalls.pidfd_open, [process.pid, 0], "finding the restorer");
+    const got = call(syscalls.pidfd_getfd, [us, ours, 0], "taking over a file");
+    if (us !== number) call(syscalls.close, [us], "closing a pidfd");
+    if (got !== number) {
+      call(syscalls.dup3, [got, number, (flags & 1) !== 0 ? closeOnExec : 0], `placing descriptor ${number}`);
+      call(syscalls.close, [got], "closing a copy");
+    } else if ((flags & 1) === 0) {
+      call(syscalls.fcntl, [got, setDescriptorFlags, 0], `placing descriptor ${number}`);
+    }
   }
 
   /** Opens a file here and lets the root's stub take it over (pidfd_getfd(2)). */

@@ -1,10 +1,12 @@
 // Whether the files that the image names are still those of the dump. A mapped file that changed would give the program
 // other code or data than it had; --force goes on all the same. Looks only; opens mapped ELF files for their build ids.
-import { closeSync, openSync, readSync, type Stats, statSync } from "node:fs";
+import { closeSync, lstatSync, openSync, readSync, type Stats, statSync } from "node:fs";
 import { FaultlineError } from "../../errors";
 import type { RegFileEntry } from "../../images/messages";
 import { vmaStatus } from "../../images/vmaStatus";
 import { usedFiles } from "./filePlan";
+import { openFlag } from "./files/context";
+import { deadPid } from "./files/process";
 import type { TreeImage } from "./treeImage";
 
 const typeMask = 0o170000;
@@ -20,8 +22,9 @@ export function checkFiles(tree: TreeImage, force: boolean): void {
   for (const id of usedFiles(tree)) {
     const file = tree.files.get(id)?.reg;
     if (file === undefined || tree.ghosts.has(id) || tree.links.has(id)) continue;
-    if (isOfTask(file.name, tree)) continue;
-    const found = statSync(file.name, { throwIfNoEntry: false });
+    if (isOfTask(file.name, tree) || deadPid(file, tree) !== undefined) continue;
+    const isLink = (file.flags & openFlag.path) !== 0 && (file.flags & openFlag.noFollow) !== 0;
+    const found = (isLink ? lstatSync : statSync)(file.name, { throwIfNoEntry: false });
     if (found === undefined) missing.push(file.name);
     else {
       const why = difference(file, found, mapped.get(id), tree.dumpedAtMs);
@@ -40,7 +43,7 @@ export function checkFiles(tree: TreeImage, force: boolean): void {
 
 /** /proc/PID of a task of the tree: there again when the task is, with what is so then. libc reads its own maps there. */
 function isOfTask(name: string, tree: TreeImage): boolean {
-  const pid = Number(/^\/proc\/(\d+)\//.exec(name)?.[1]);
+  const pid = Number(/^\/proc\/(\d+)(?:\/|$)/.exec(name)?.[1]);
   return tree.tasks.some((task) => task.pid === pid);
 }
 

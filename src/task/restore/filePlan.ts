@@ -13,8 +13,10 @@ import {
   ghostObstacle,
   isGhostDirectory,
   isGhostFifo,
+  isGhostNode,
   makeGhost,
   makeGhostDirectory,
+  makeGhostNode,
   openGhost,
   openNameless,
 } from "./files/ghost";
@@ -23,8 +25,9 @@ import { inotifyObstacle, makeInotify } from "./files/inotify";
 import { lockObstacle, takeLock } from "./files/lock";
 import { makeMemfd, makeMemfdInode, memfdKey, memfdObstacle, sealMemfd } from "./files/memfd";
 import { makeNetlink } from "./files/netlink";
-import { openPidfds, pidfdObstacle } from "./files/pidfd";
+import { isDead, openPidfds, pidfdObstacle } from "./files/pidfd";
 import { makePipe } from "./files/pipe";
+import { deadFile, deadPid, deadPidfds, type HandedFile, handedFile, isOfLaterTask } from "./files/process";
 import { makeRegular, regularObstacle } from "./files/regular";
 import { type Connection, connectionObstacle, makeConnections } from "./files/tcp";
 import { type ForeignFile, makeTerminals } from "./files/tty";
@@ -44,6 +47,8 @@ export interface FilePlan {
   readonly fills: readonly Fill[];
   /** Files that we open and the root's stub takes over, before `make`. */
   readonly foreign: readonly ForeignFile[];
+  /** Files that we open when all tasks exist, and hand to those that have them. */
+  readonly handed: readonly HandedFile[];
   /** Names that the dump gave to files for the time until they are restored, to be taken away then. */
   readonly givenNames: readonly string[];
   /** Makes every open file at its master; after the fills. */
@@ -69,6 +74,8 @@ export interface FileMachine {
   mountOf(device: number): string | undefined;
   /** Whether nothing has that path now. */
   isFree(path: string): boolean;
+  /** Whether the path leads to a character device without state of its own; also where nothing is there, which is told elsewhere. */
+  isPlainDevice(path: string): boolean;
 }
 
 /** The ids of all files that tasks, mappings and descriptors in flight refer to. */
@@ -116,7 +123,7 @@ export function planFiles(
   }
   planMemoryFiles(objectContext, files, fills, late);
   planNameless(objectContext, context, files, fills);
-  for (const file of files) makeFile(context, file, machine.mountOf);
+  for (const file of files) makeFile(context, file, machine);
   const own = files.flatMap(({ isk }) => (isk === undefined || isConnection(isk) || inetObstacle(isk) ? [] : [isk]));
   listenAll(context, own);
   planMappingVariants(context, tree);
@@ -125,7 +132,8 @@ export function planFiles(
   const sockets = files.flatMap((file) => (file.usk === undefined ? [] : [file.usk]));
   makeUnixSockets(context, sockets);
   const ttys = files.flatMap((file) => (file.tty === undefined ? [] : [file.tty]));
-  const foreign = makeTerminals(context, ttys, tree.ttyData, machine.shellJob);
+  const foreign = [...makeTerminals(context, ttys, tree.ttyData, machine.shellJob), ...planDead(context, files)];
+  const handed = planHanded(context, files);
   for (const object of sharedObjects) {
     makeShared(objectContext, object);
     if (object.eager) fills.push({ key: sharedKey(object.id), kind: "memory", shmid: object.id, bytes: object.bytes });
@@ -134,6 +142,7 @@ export function planFiles(
     objects,
     fills,
     foreign,
+    handed,
     givenNames: [...new Set(tree.links.values())].flatMap((id) => givenName(tree.files.get(id)?.reg?.name)),
     make,
     late,
@@ -171,8 +180,11 @@ function planNameless(objects: FileContext, context: FileContext, files: readonl
     const name = group[0]?.name ?? "";
     const obstacle = ghostObstacle(ghost?.entry, name);
     if (obstacle !== undefined || ghost === undefined) context.problems.push(obstacle ?? name);
+    else if (isGhostNode(ghost.entry, group)) makeGhostNode(context, group, ghost.entry);
     else if (isGhostFifo(ghost.entry))
-      continue; // made with its ends
+      if (group.some((file) => (file.flags & openFlag.path) !== 0)) {
+        context.problems.push(`the deleted fifo ${name}, open and held by O_PATH too`);
+      } else continue; // made with its ends
     else if (isGhostDirectory(ghost.entry)) makeGhostDirectory(context, group, ghost.entry);
     else {
       makeGhost(objects, id, ghost.entry, name);
@@ -226,6 +238,30 @@ function planConnections(context: FileContext, files: readonly FileEntry[], mach
   makeConnections(context, connections);
 }
 
+/** What speaks of processes that had ended before the dump. */
+function planDead(context: FileContext, files: readonly FileEntry[]): ForeignFile[] {
+  const ofProc = files.flatMap(({ id, reg }) => {
+    const pid = reg === undefined ? undefined : deadPid(reg, context.tree);
+    return reg === undefined || pid === undefined ? [] : [deadFile(reg, pid, fileKey(id))];
+  });
+  const pidfds = files.flatMap(({ pidfd }) => (pidfd !== undefined && isDead(pidfd) ? [pidfd] : []));
+  const groups = groupBy(pidfds, (file) => file.ino);
+  const ofPidfd = [...groups.values()].flatMap((group) => deadPidfds(group, fileKey));
+  // The master is chosen now, as all are before any is used.
+  for (const { key } of [...ofProc, ...ofPidfd]) context.masters.of(key);
+  return [...ofProc, ...ofPidfd];
+}
+
+function planHanded(context: FileContext, files: readonly FileEntry[]): HandedFile[] {
+  const { tree } = context;
+  const folders = new Set(tree.tasks.flatMap(({ fs }) => (fs === undefined ? [] : [fs.cwd_id, fs.root_id])));
+  return files.flatMap(({ id, reg }) => {
+    if (reg === undefined || !isOfLaterTask(reg, tree)) return [];
+    if (folders.has(id)) context.problems.push(`file ${id}: the working directory ${reg.name} of another task`);
+    return [handedFile(reg)];
+  });
+}
+
 function planPipes(context: FileContext, files: readonly FileEntry[]): void {
   const { tree } = context;
   const pipes = files.flatMap((file) => (file.pipe === undefined ? [] : [file.pipe]));
@@ -271,13 +307,14 @@ function planMappingVariants(context: FileContext, tree: TreeImage): void {
   }
 }
 
-function makeFile(context: FileContext, file: FileEntry, mountOf: FileMachine["mountOf"]): void {
+function makeFile(context: FileContext, file: FileEntry, { mountOf, isPlainDevice }: FileMachine): void {
   const refuse = (why: string): void => {
     context.problems.push(`file ${file.id}: ${why}`);
   };
   if (file.reg !== undefined) {
     if (context.tree.ghosts.has(file.id) || context.tree.links.has(file.id)) return;
-    const obstacle = regularObstacle(file.reg);
+    if (deadPid(file.reg, context.tree) !== undefined || isOfLaterTask(file.reg, context.tree)) return;
+    const obstacle = regularObstacle(file.reg, isPlainDevice);
     if (obstacle !== undefined) refuse(obstacle);
     else makeRegular(context, file.reg);
   } else if (file.efd !== undefined) makeEventfd(context, file.efd);
@@ -311,7 +348,9 @@ function typeName(type: number): string {
 /** Gives the task its descriptors: copies of the masters under the image's numbers; then its masters are closed. */
 export function placeDescriptors(script: Script, plan: FilePlan, task: TaskImage, tree: TreeImage): void {
   openPidfds(script, plan.masters, task, tree);
+  const handed = new Set(plan.handed.map((file) => file.id));
   for (const descriptor of task.descriptors) {
+    if (handed.has(descriptor.id)) continue;
     const flags = (descriptor.flags & 1) !== 0 ? openFlag.closeOnExec : 0;
     script.room(1).call(syscalls.dup3, [plan.file(descriptor.id), descriptor.fd, flags], {
       purpose: `placing descriptor ${descriptor.fd}`,

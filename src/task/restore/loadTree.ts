@@ -43,6 +43,7 @@ export function loadTree(images: ImageDirectory): TreeImage {
     locks: images.messages("FILE_LOCKS", "filelocks.img"),
     ghosts: new Map(remaps.filter(isGhost).map((remap) => [remap.orig_id, remap.remap_id & 0x7fffffff])),
     links: new Map(remaps.filter(isLink).map((remap) => [remap.orig_id, remap.remap_id])),
+    deadProcesses: new Map(remaps.filter(isDeadProcess).map((remap) => [remap.orig_id, remap.remap_id])),
     ghost: (id) => loadGhost(images, id),
     dumpedAtMs: statSync(join(images.path, "inventory.img")).mtimeMs,
   };
@@ -64,6 +65,10 @@ function loadSegments(images: ImageDirectory, namespaceId: number | undefined): 
 function isGhost(remap: RemapFilePathEntry): boolean {
   if (remap.remap_type === undefined) return remap.remap_id >= 0x80000000;
   return remap.remap_type === RemapType.GHOST;
+}
+
+function isDeadProcess(remap: RemapFilePathEntry): boolean {
+  return remap.remap_type === RemapType.PROCFS;
 }
 
 function isLink(remap: RemapFilePathEntry): boolean {

@@ -1,7 +1,8 @@
 // The whole plan of a restore, made and checked from the images before anything is created. Reads the machine's vdso
 // layout and nothing else of the machine; whether files have changed is fileCheck.ts.
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync, statSync } from "node:fs";
 import { FaultlineError } from "../../errors";
+import { isPlainDevice } from "../devices";
 import { type SegmentFacts, systemVSegments } from "../segments";
 import { credentialProblems } from "./credentialPlan";
 import { type FilePlan, planFiles } from "./filePlan";
@@ -99,6 +100,10 @@ export function planRestore(tree: TreeImage, options: PlanOptions = {}): Restore
     tcpClose: options.tcpClose === true || tree.inventory.tcp_close === true,
     mountOf,
     isFree: (path) => !existsSync(path),
+    isPlainDevice: (path) => {
+      const found = statSync(path, { bigint: true, throwIfNoEntry: false });
+      return found === undefined || (found.isCharacterDevice() && isPlainDevice(found.rdev));
+    },
   });
   if (problems.length > 0) {
     throw new FaultlineError("IMAGE_UNSUPPORTED", `cannot restore this image: ${problems.join("; ")}`);

@@ -98,6 +98,8 @@ export interface TreeImage {
   readonly ghosts: ReadonlyMap<number, number>;
   /** The id of the file that has another name of the same file, by the id of one whose own name is deleted. */
   readonly links: ReadonlyMap<number, number>;
+  /** The pid of a file of /proc whose process has ended, by the file's id. */
+  readonly deadProcesses: ReadonlyMap<number, number>;
   /** Reads a deleted file's content; undefined where the image lacks it. */
   ghost(id: number): GhostFile | undefined;
   /** When the dump was made, milliseconds since 1970; the time of inventory.img. */

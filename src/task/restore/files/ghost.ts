@@ -5,6 +5,7 @@ import type { GhostFileEntry, RegFileEntry } from "../../../images/messages";
 import { encodeText } from "../../../images/text";
 import type { Batch } from "../../batch";
 import { syscalls } from "../../constants";
+import { isPlainDevice } from "../../devices";
 import { type FileContext, fileKey, openFlag, setOwner, settle } from "./context";
 
 const temporaryFile = 0o20200000; // O_TMPFILE with its O_DIRECTORY
@@ -14,11 +15,18 @@ const typeMask = 0o170000;
 const regularType = 0o100000;
 const directoryType = 0o040000;
 const fifoType = 0o010000;
+const deviceType = 0o020000;
+const linkType = 0o120000;
 const modeMask = 0o7777;
 const removeDirectory = 0x200;
 const linkat = 265;
 const unlinkat = 263;
 const mkdirat = 258;
+const mknodat = 259;
+const fchownat = 260;
+const symlinkat = 266;
+const fchmodat = 268;
+const linkItself = 0x100; // AT_SYMLINK_NOFOLLOW
 const fchmod = 91;
 const fchown = 93;
 
@@ -30,11 +38,20 @@ export function ghostObstacle(entry: GhostFileEntry | undefined, name: string): 
   if (entry === undefined) return `the content of the deleted file ${name} is not in the image`;
   const type = entry.mode & typeMask;
   if (type === regularType || type === directoryType || type === fifoType) return undefined;
-  return `the deleted ${name} is no regular file, directory or fifo`;
+  if (type === deviceType && entry.rdev !== undefined && isPlainDevice(BigInt(entry.rdev))) return undefined;
+  if (type === linkType && entry.symlnk_target !== undefined) return undefined;
+  return `the deleted ${name} is no regular file, directory, fifo, link or harmless device`;
 }
 
 export function isGhostFifo(entry: GhostFileEntry): boolean {
   return (entry.mode & typeMask) === fifoType;
+}
+
+/** What is made under a name and not opened through another: a device, a link, a fifo that stands for its name only. */
+export function isGhostNode(entry: GhostFileEntry, files: readonly RegFileEntry[]): boolean {
+  const type = entry.mode & typeMask;
+  if (type === fifoType) return files.every((file) => (file.flags & openFlag.path) !== 0);
+  return type === deviceType || type === linkType;
 }
 
 export function isGhostDirectory(entry: GhostFileEntry): boolean {
@@ -115,7 +132,7 @@ function openByName(
     });
   }
   for (const file of files) {
-    const flags = (file.flags & ~(openFlag.create | openFlag.exclusive | openFlag.truncate)) | openFlag.closeOnExec;
+    const flags = openedAgain(file, named);
     batch.call(syscalls.openat, [current, path(batch, named ? name : from), flags], { tolerate: true });
     if (file.pos > 0n) batch.call(syscalls.lseek, [0, file.pos, 0], { tolerate: true });
     setOwner(batch, 0, file.fown);
@@ -124,6 +141,12 @@ function openByName(
     batch.call(syscalls.close, [0], { tolerate: true });
   }
   if (named) batch.call(unlinkat, [current, path(batch, name), 0]);
+}
+
+/** Without its name a file is opened through a link, which is to be followed. */
+function openedAgain({ flags }: RegFileEntry, named: boolean): number {
+  const once = openFlag.create | openFlag.exclusive | openFlag.truncate | (named ? 0 : openFlag.noFollow);
+  return (flags & ~once) | openFlag.closeOnExec;
 }
 
 /** The descriptions of a deleted file made by makeGhost, and filled since. */
@@ -144,10 +167,45 @@ export function makeGhostDirectory(context: FileContext, files: readonly RegFile
     const mode = entry.mode & modeMask;
     batch.call(mkdirat, [current, path(batch, name), mode], { purpose: `making the directory ${name}` });
     for (const file of files) {
-      batch.call(syscalls.openat, [current, path(batch, name), openFlag.directory | openFlag.closeOnExec]);
+      const flags = (file.flags & openFlag.path) | openFlag.directory | openFlag.closeOnExec;
+      batch.call(syscalls.openat, [current, path(batch, name), flags]);
       setOwner(batch, 0, file.fown);
       settle(context, batch, 0, fileKey(file.id));
     }
     batch.call(unlinkat, [current, path(batch, name), removeDirectory]);
   });
+}
+
+/** A deleted device, link or fifo: made under its name, or beside it where another file has that by now, and removed again. */
+export function makeGhostNode(context: FileContext, files: readonly RegFileEntry[], entry: GhostFileEntry): void {
+  const known = files[0]?.name ?? "";
+  const name = context.isFree(known) ? known : `${known}.faultline-${files[0]?.id}`;
+  const folders = missingFolders(context, name);
+  const [calls, bytes] = folderRoom(folders);
+  const batch = context.script.room(5 + files.length * 6 + calls, (files.length + 5) * (name.length * 4 + 64) + bytes);
+  withFolders(batch, folders, () => {
+    makeNode(batch, name, entry);
+    for (const file of files) {
+      const flags = openedAgain(file, true) | openFlag.noTerminal;
+      batch.call(syscalls.openat, [current, path(batch, name), flags]);
+      setOwner(batch, 0, file.fown);
+      settle(context, batch, 0, fileKey(file.id));
+    }
+    batch.call(unlinkat, [current, path(batch, name), 0]);
+  });
+}
+
+function makeNode(batch: Batch, name: string, entry: GhostFileEntry): void {
+  const mode = entry.mode & modeMask;
+  const purpose = `making the deleted ${name}`;
+  if ((entry.mode & typeMask) === linkType) {
+    const target = path(batch, entry.symlnk_target ?? "");
+    batch.call(symlinkat, [target, current, path(batch, name)], { purpose });
+  } else {
+    batch.call(mknodat, [current, path(batch, name), entry.mode, entry.rdev ?? 0], { purpose });
+    batch.call(fchmodat, [current, path(batch, name), mode]);
+  }
+  if (entry.uid !== 0 || entry.gid !== 0) {
+    batch.call(fchownat, [current, path(batch, name), entry.uid, entry.gid, linkItself]);
+  }
 }

@@ -9,7 +9,13 @@ import { fileKey, openFlag } from "./context";
 /** O_EXCL is PIDFD_THREAD here. */
 const openedFlags = openFlag.nonBlock | openFlag.exclusive;
 
+/** Whether its process had ended, and was waited for, before the dump. */
+export function isDead(file: PidfdEntry): boolean {
+  return file.nspid < 0;
+}
+
 export function pidfdObstacle(file: PidfdEntry, tree: TreeImage): string | undefined {
+  if (isDead(file)) return undefined;
   const known = tree.tasks.some(
     (task) => task.pid === file.nspid || task.threads.some(({ tid }) => tid === file.nspid),
   );
@@ -21,7 +27,7 @@ export function openPidfds(script: Script, masters: Masters, task: TaskImage, tr
   const done = new Set<number>();
   for (const { id } of task.descriptors) {
     const file = tree.files.get(id)?.pidfd;
-    if (file === undefined || done.has(id)) continue;
+    if (file === undefined || isDead(file) || done.has(id)) continue;
     done.add(id);
     const batch = script.room(3);
     batch.call(syscalls.pidfd_open, [file.nspid, file.flags & openedFlags], { purpose: `pidfd of ${file.nspid}` });

@@ -22,16 +22,15 @@ const openedFlags =
   openFlag.noFollow |
   openFlag.noAccessTime |
   openFlag.path;
-const devices = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"];
 
 /** Why the file cannot be opened by path, or undefined. */
-export function regularObstacle(file: RegFileEntry): string | undefined {
+export function regularObstacle(file: RegFileEntry, isPlainDevice: (path: string) => boolean): string | undefined {
   if (!isAbsolute(file.name)) return `${JSON.stringify(file.name)} is not an absolute path`;
   if (file.name.includes("\0")) return "a path with a NUL byte in it";
   if (file.pos > 0x7fffffffffffffffn) return `position ${file.pos}`;
   const type = (file.mode ?? 0) & typeMask;
   if ((file.flags & openFlag.path) !== 0) return undefined;
-  if (type === fileType.character && !devices.includes(file.name)) return `the device ${file.name}`;
+  if (type === fileType.character && !isPlainDevice(file.name)) return `the device ${file.name}`;
   if (type === fileType.block) return `the device ${file.name}`;
   if (type === fileType.socket || type === fileType.fifo) return `${file.name} is no regular file`;
   return undefined;
