@@ -121,7 +121,7 @@ function special(file: FileEntry): OpenFile {
     const { protocol, portid } = file.nlsk;
     return plain("netlink", `netlink ${netlinkProtocols[protocol] ?? `protocol ${protocol}`} port ${portid}`);
   }
-  if (file.psk !== undefined) return plain("packet", `packet protocol 0x${file.psk.protocol.toString(16)}`);
+  if (file.psk !== undefined) return plain("packet", `packet protocol 0x${hostOrder(file.psk.protocol).toString(16)}`);
   if (file.nsf !== undefined) return plain("namespace", namespaceText(file.nsf));
   if (file.tunf !== undefined) return plain("tun", `tun ${file.tunf.netdev ?? "without a device"}`);
   if (file.bpf !== undefined) return plain("bpf-map", `bpf map ${file.bpf.map_name} (${file.bpf.max_entries} entries)`);
@@ -256,4 +256,9 @@ function namespaceText(file: NsFileEntry): string {
 
 function counted(count: number, one: string, many: string): string {
   return `${count} ${count === 1 ? one : many}`;
+}
+
+/** A number of two bytes that the image has in network order. */
+function hostOrder(value: number): number {
+  return ((value & 0xff) << 8) | ((value >>> 8) & 0xff);
 }

@@ -160,7 +160,8 @@ function addTask(collector: Collector, task: FrozenTask, ids: TaskIds, options: 
     const copy = copyAddressSpace(pid, vmas, collector.store);
     collector.pagesScanned += copy.pagesScanned;
     collector.pageSets.push({ name: `pagemap-${pid}.img`, runs: copy.runs });
-    const files = { regular, memory: collector.memory, segments: collector.segments, shared: collector.shared };
+    const { memory, segments, shared, tables } = collector;
+    const files = { regular, memory, segments, shared, tables };
     images.add(`mm-${pid}.img`, "MM", spaceImage(task, state, vmas, copy.guards, files));
   }
   for (const { tid, core } of coreImages(task, state, (tracee) => collector.seccomp.of(tracee))) {

@@ -1,15 +1,17 @@
 // The descriptor tables of the tree: which descriptors share one open file (kcmp(2)), and the record of each. Every kind
 // of file has its own module; this one only tells them apart. Also the one place that knows which kinds are refused.
+import { FaultlineError } from "../../errors";
 import { FdTypes } from "../../images/messages";
 import { native } from "../../native";
 import { kcmpType } from "../constants";
 import { deviceNumbers, isPlainDevice } from "../devices";
-import { listProc } from "../proc";
+import { listProc, readProcLink } from "../proc";
 import { solSocket } from "../socketOptions";
 import { addInetSocket } from "./descriptors/inetSocket";
 import { inotifyPath } from "./descriptors/inotifyPath";
 import type { MemoryFiles } from "./descriptors/memoryFiles";
 import { addNetlinkSocket } from "./descriptors/netlinkSocket";
+import { addPacketSocket } from "./descriptors/packetSocket";
 import { isFifo, Pipes } from "./descriptors/pipes";
 import {
   addEpoll,
@@ -56,6 +58,7 @@ const familyUnix = 1;
 const familyInet = 2;
 const familyInet6 = 10;
 const familyNetlink = 16;
+const familyPacket = 17;
 const soDomain = 39;
 
 function socketType(file: OpenFile): FileTypeName | undefined {
@@ -66,7 +69,14 @@ function socketType(file: OpenFile): FileTypeName | undefined {
   });
   if (family === familyUnix) return "UNIXSK";
   if (family === familyNetlink) return "NETLINKSK";
+  if (family === familyPacket) return "PACKETSK";
   return family === familyInet || family === familyInet6 ? "INETSK" : undefined;
+}
+
+/** A descriptor of the task for the socket with that inode. */
+export function socketDescriptor(pid: number, inode: number): number | undefined {
+  const fds = listProc(pid, "fd").map(Number);
+  return fds.find((fd) => readProcLink(pid, `fd/${fd}`) === `socket:[${inode}]`);
 }
 
 export interface FilesTableOptions {
@@ -123,6 +133,13 @@ export class FilesTables {
     return this.#identify(file).id;
   }
 
+  /** The id of a socket that a task has mapped (the ring of a packet socket), by one of its descriptors. */
+  idOfSocket(pid: number, inode: number): number {
+    const fd = socketDescriptor(pid, inode);
+    if (fd !== undefined) return this.idOf(new OpenFile(pid, fd));
+    throw new FaultlineError("UNSUPPORTED", "a socket was closed and is mapped still", { pid, advice: "try again" });
+  }
+
   /** The id of an open file, the same for every descriptor that shares it. */
   #identify(file: OpenFile): KnownFile {
     const key = `${file.stat.dev}:${file.stat.ino}:${file.flags}`;
@@ -157,6 +174,7 @@ export class FilesTables {
       PIDFD: () => addPidfd(images, id, file),
       MEMFD: () => this.memory.addDescriptor(id, file),
       INETSK: () => addInetSocket(images, id, file, this.#options, this.connections),
+      PACKETSK: () => addPacketSocket(images, id, file),
       NETLINKSK: () => addNetlinkSocket(images, id, file),
       UNIXSK: () => this.unix.add(id, file),
       TTY: () => this.terminals.add(id, file),

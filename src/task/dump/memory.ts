@@ -75,7 +75,9 @@ interface WantedRun {
 }
 
 function holdsOwnPages(vma: Vma): boolean {
-  return vma.isPrivate && vma.kind !== "vvar" && vma.kind !== "vsyscall" && vma.kind !== "vdso";
+  return (
+    vma.isPrivate && vma.kind !== "vvar" && vma.kind !== "vsyscall" && vma.kind !== "vdso" && vma.kind !== "socket"
+  );
 }
 
 /** Cuts the regions at the borders of mappings; adds the vdso, which restores need whole to compare. */

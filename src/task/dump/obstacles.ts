@@ -12,7 +12,7 @@ import { connectedStates } from "./descriptors/tcpConnections";
 import { isPacketMaster } from "./descriptors/terminals";
 import { hasSent, unixSockets } from "./descriptors/unixSockets";
 import { hasBreakingLease } from "./fileLocks";
-import { typeOf } from "./filesTable";
+import { socketDescriptor, typeOf } from "./filesTable";
 import { hasOtherThreads, isForking, pause, treeOf } from "./freeze";
 import { modeType, OpenFile } from "./openFile";
 import { allocatedBytes, deadProcess, hasOtherName, heldFile, pathState } from "./regularFiles";
@@ -312,7 +312,9 @@ function memoryObstacles(pid: number, options: ObstacleOptions): Obstacle[] {
     const reason = mappingObstacle(mapping);
     const path = pathText(mapping.path);
     if (reason !== undefined) reasons.add(reason);
-    else if (isLostName(mapping)) {
+    else if (path.startsWith("socket:[") && socketDescriptor(pid, mapping.inode) === undefined) {
+      reasons.add(`the ring of a packet socket that is closed, ${path}`);
+    } else if (isLostName(mapping)) {
       if (!options.linkRemap && mappedHasOtherName(pid, mapping)) {
         reasons.add(`a mapping of ${path}, which still has another name; use --link-remap`);
       }

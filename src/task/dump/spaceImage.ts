@@ -7,6 +7,7 @@ import { vmaStatus } from "../../images/vmaStatus";
 import { native } from "../../native";
 import { procLinkMode, readProcBytes } from "../proc";
 import type { MemoryFiles } from "./descriptors/memoryFiles";
+import type { FilesTables } from "./filesTable";
 import type { FrozenTask } from "./freeze";
 import type { PageRegion } from "./memory";
 import { heldFile, type RegularFiles } from "./regularFiles";
@@ -27,6 +28,7 @@ export interface SpaceFiles {
   readonly regular: RegularFiles;
   readonly memory: MemoryFiles;
   readonly segments: Segments;
+  readonly tables: FilesTables;
   /** Nameless shared memory by shmid; filled here. */
   readonly shared: Map<number, SharedObject>;
 }
@@ -74,6 +76,8 @@ function vmaEntry(pid: number, vma: Vma, files: SpaceFiles): Init<VmaEntry> {
       const fdflags = openedAs(pid, name);
       return { ...base, shmid: BigInt(files.memory.mapped(heldFile(pid, name), fdflags, seals(pid, name))), fdflags };
     }
+    case "socket":
+      return { ...base, shmid: BigInt(files.tables.idOfSocket(pid, vma.mapping.inode)), fdflags: openedAs(pid, name) };
     case "sysv": {
       files.segments.attached(vma.mapping.inode, pid, `/proc/${pid}/${name}`); // the inode's number is the segment's id
       return { ...base, shmid: BigInt(vma.mapping.inode), fdflags: openedAs(pid, name) };

@@ -12,6 +12,8 @@ export type VmaKind =
   | "shared-anonymous"
   | "memfd"
   | "sysv"
+  /** The ring of a packet socket. */
+  | "socket"
   | "vdso"
   | "vvar"
   | "vsyscall";
@@ -54,6 +56,7 @@ function kindOf(mapping: Mapping): VmaKind {
   if (path.startsWith("/dev/zero (deleted)") || path.startsWith("[anon_shmem:")) return "shared-anonymous";
   if (path.startsWith("/memfd:")) return "memfd";
   if (/^\/SYSV[0-9a-f]{8}/.test(path)) return "sysv";
+  if (path.startsWith("socket:[")) return "socket";
   if (path === "" || path.startsWith("[")) return "anonymous";
   return shared ? "file-shared" : "file-private";
 }
@@ -73,6 +76,8 @@ function statusOf(kind: VmaKind, mapping: Mapping, isPrivate: boolean): number {
       return regular | vmaStatus.memfd | (isPrivate ? vmaStatus.filePrivate : vmaStatus.fileShared);
     case "sysv":
       return regular | vmaStatus.sysvIpc | vmaStatus.anonShared;
+    case "socket":
+      return regular | vmaStatus.socket;
     case "file-shared":
       return regular | vmaStatus.fileShared;
     case "file-private":

@@ -25,6 +25,7 @@ import { inotifyObstacle, makeInotify } from "./files/inotify";
 import { lockObstacle, takeLock } from "./files/lock";
 import { makeMemfd, makeMemfdInode, memfdKey, memfdObstacle, sealMemfd } from "./files/memfd";
 import { makeNetlink } from "./files/netlink";
+import { makePacket, packetObstacle } from "./files/packet";
 import { isDead, openPidfds, pidfdObstacle } from "./files/pidfd";
 import { makePipe } from "./files/pipe";
 import { deadFile, deadPid, deadPidfds, type HandedFile, handedFile, isOfLaterTask } from "./files/process";
@@ -89,7 +90,8 @@ export function usedFiles(tree: TreeImage): Set<number> {
       used.add(task.fs.root_id);
     }
     for (const vma of task.mm?.vmas ?? []) {
-      if ((vma.status & (vmaStatus.filePrivate | vmaStatus.fileShared)) !== 0) used.add(Number(vma.shmid));
+      if ((vma.status & (vmaStatus.filePrivate | vmaStatus.fileShared | vmaStatus.socket)) !== 0)
+        used.add(Number(vma.shmid));
     }
   }
   for (const packets of tree.packets.values()) {
@@ -284,7 +286,7 @@ function planPipes(context: FileContext, files: readonly FileEntry[]): void {
 function mappingKey(vma: VmaEntry, tree: TreeImage): string {
   const id = Number(vma.shmid);
   const file = tree.files.get(id);
-  const flags = file?.reg?.flags ?? file?.memfd?.flags ?? 0;
+  const flags = file?.reg?.flags ?? file?.memfd?.flags ?? file?.psk?.flags ?? 0;
   const wanted = (vma.fdflags ?? flags) & openFlag.accessMode;
   return wanted === (flags & openFlag.accessMode) ? fileKey(id) : `${fileKey(id)} as ${wanted}`;
 }
@@ -328,6 +330,10 @@ function makeFile(context: FileContext, file: FileEntry, { mountOf, isPlainDevic
     if (obstacle !== undefined) refuse(obstacle);
     else if (wasConnected(file.isk)) makeClosed(context, file.isk);
     else if (!isConnection(file.isk)) makeInet(context, file.isk);
+  } else if (file.psk !== undefined) {
+    const obstacle = packetObstacle(file.psk);
+    if (obstacle !== undefined) refuse(obstacle);
+    else makePacket(context, file.psk);
   } else if (file.ify !== undefined) {
     const obstacle = inotifyObstacle(file.ify, context.tree, mountOf);
     if (obstacle !== undefined) refuse(obstacle);

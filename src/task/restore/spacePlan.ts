@@ -56,6 +56,7 @@ const has = (vma: VmaEntry, bit: number): boolean => (vma.status & bit) !== 0;
 
 function kindOf(vma: VmaEntry): Mapping["kind"] | undefined {
   if (has(vma, vmaStatus.sysvIpc)) return "segment";
+  if (has(vma, vmaStatus.socket)) return (vma.flags & mapFlag.shared) !== 0 ? "file-shared" : "file-private";
   if (has(vma, vmaStatus.anonPrivate)) return "private";
   if (has(vma, vmaStatus.anonShared)) return "shared";
   if (has(vma, vmaStatus.filePrivate)) return "file-private";
@@ -131,7 +132,6 @@ export function planSpace(
 
 function refusal(vma: VmaEntry): string | undefined {
   if (has(vma, vmaStatus.aioRing)) return "an AIO ring";
-  if (has(vma, vmaStatus.socket)) return "a packet socket's ring";
   if (has(vma, vmaStatus.shadowStack)) return "a shadow stack";
   if (has(vma, vmaStatus.uprobes)) return "a uprobes page";
   if (has(vma, vmaStatus.plugin)) return "a CRIU plugin's mapping";
