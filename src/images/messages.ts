@@ -241,6 +241,7 @@ export interface FanotifyMarkEntry extends UnknownFields {
   s_dev: number;
   ie?: FanotifyInodeMarkEntry | undefined;
   me?: FanotifyMountMarkEntry | undefined;
+  file_system?: boolean | undefined;
 }
 
 export interface FanotifyMountMarkEntry extends UnknownFields {

@@ -7,6 +7,7 @@ import { kcmpType } from "../constants";
 import { deviceNumbers, isPlainDevice } from "../devices";
 import { listProc, readProcLink } from "../proc";
 import { solSocket } from "../socketOptions";
+import { addFanotify } from "./descriptors/fanotify";
 import { addInetSocket } from "./descriptors/inetSocket";
 import { inotifyPath } from "./descriptors/inotifyPath";
 import type { MemoryFiles } from "./descriptors/memoryFiles";
@@ -42,6 +43,7 @@ export function typeOf(file: OpenFile): FileTypeName | undefined {
   if (link === "anon_inode:[timerfd]") return "TIMERFD";
   if (link === "anon_inode:[signalfd]") return "SIGNALFD";
   if (link === "anon_inode:inotify") return "INOTIFY";
+  if (link === "anon_inode:[fanotify]") return "FANOTIFY";
   if (link === "anon_inode:[pidfd]" || link.startsWith("pidfd:")) return "PIDFD";
   if (link.startsWith("anon_inode:") || /^(net|mnt|pid|user|uts|ipc|cgroup|time):\[/.test(link)) return undefined;
   if (type === modeType.socket) return socketType(file);
@@ -171,6 +173,7 @@ export class FilesTables {
       TIMERFD: () => addTimerfd(images, id, file),
       SIGNALFD: () => addSignalfd(images, id, file),
       INOTIFY: () => addInotify(images, id, file, inotifyPath),
+      FANOTIFY: () => addFanotify(images, id, file),
       PIDFD: () => addPidfd(images, id, file),
       MEMFD: () => this.memory.addDescriptor(id, file),
       INETSK: () => addInetSocket(images, id, file, this.#options, this.connections),

@@ -6,6 +6,7 @@ import { native } from "../../native";
 import { kcmpType } from "../constants";
 import { listProc, type Mapping, parseFields, parseMappings, pathText, readProc, readStat, threadsOf } from "../proc";
 import { buildId } from "./buildId";
+import { fanotifyObstacle } from "./descriptors/fanotify";
 import { inetFacts, rawType, tcpState } from "./descriptors/inetSocket";
 import { netlinkObstacle } from "./descriptors/netlinkSocket";
 import { connectedStates } from "./descriptors/tcpConnections";
@@ -382,6 +383,7 @@ function descriptorObstacle(file: OpenFile, type: string, options: ObstacleOptio
     return "a pseudo-terminal in packet mode with unread output";
   }
   if (type === "INETSK") return file.withCopy((fd) => inetObstacle(fd, options));
+  if (type === "FANOTIFY") return fanotifyObstacle(file.info);
   if (type === "NETLINKSK") return file.withCopy(netlinkObstacle);
   if (type !== "REG" && type !== "FIFO") return undefined;
   const held = heldFile(file.pid, `fd/${file.fd}`);

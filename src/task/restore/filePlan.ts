@@ -7,6 +7,7 @@ import { syscalls } from "../constants";
 import { Masters } from "./descriptors";
 import { type FileContext, fileKey, openFlag, setAsync, settle, sharedKey } from "./files/context";
 import { makeEpoll, makeEventfd, makeSignalfd, makeTimerfd, watchFiles } from "./files/event";
+import { fanotifyObstacle, makeFanotify } from "./files/fanotify";
 import { makeFifo } from "./files/fifo";
 import {
   ghostKey,
@@ -338,6 +339,10 @@ function makeFile(context: FileContext, file: FileEntry, { mountOf, isPlainDevic
     const obstacle = inotifyObstacle(file.ify, context.tree, mountOf);
     if (obstacle !== undefined) refuse(obstacle);
     else makeInotify(context, file.ify, mountOf);
+  } else if (file.ffy !== undefined) {
+    const obstacle = fanotifyObstacle(file.ffy, context.tree, mountOf);
+    if (obstacle !== undefined) refuse(obstacle);
+    else makeFanotify(context, file.ffy, mountOf);
   } else if (file.pidfd !== undefined) {
     const obstacle = pidfdObstacle(file.pidfd, context.tree);
     if (obstacle !== undefined) refuse(obstacle);

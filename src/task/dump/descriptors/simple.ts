@@ -1,5 +1,7 @@
 // Descriptors whose whole state is in /proc/PID/fdinfo: eventfd, epoll, timerfd, signalfd, pidfd, inotify
 // (proc_pid_fdinfo(5)). Each function adds one file entry.
+import type { Init } from "../../../images/message";
+import type { FhEntry } from "../../../images/messages";
 import type { ImageSet } from "../imageSet";
 import { type OpenFile, openFlag } from "../openFile";
 
@@ -109,32 +111,28 @@ export function parseInotifyWatches(info: string): InotifyWatch[] {
 
 const handleWords = 16;
 
+/** A file handle (name_to_handle_at(2)) as CRIU's images have it. */
+export function fileHandle(
+  watch: Pick<InotifyWatch, "handle" | "handleType">,
+  path: string | undefined,
+): Init<FhEntry> {
+  const padded = Buffer.alloc(handleWords * 8);
+  watch.handle.copy(padded);
+  const handle = Array.from({ length: handleWords }, (_, index) => padded.readBigUInt64LE(index * 8));
+  return { bytes: watch.handle.length, type: watch.handleType, handle, path };
+}
+
 export function addInotify(
   images: ImageSet,
   id: number,
   file: OpenFile,
   pathOf: (watch: InotifyWatch) => string | undefined,
 ): void {
-  const wd = parseInotifyWatches(file.info).map((watch) => {
-    const padded = Buffer.alloc(handleWords * 8);
-    watch.handle.copy(padded);
-    return {
-      ...{
-        id: 0,
-        i_ino: watch.inode,
-        mask: watch.mask,
-        ignored_mask: watch.ignoredMask,
-        s_dev: watch.device,
-        wd: watch.watch,
-      },
-      f_handle: {
-        bytes: watch.handle.length,
-        type: watch.handleType,
-        handle: Array.from({ length: handleWords }, (_, index) => padded.readBigUInt64LE(index * 8)),
-        path: pathOf(watch),
-      },
-    };
-  });
+  const wd = parseInotifyWatches(file.info).map((watch) => ({
+    ...{ id: 0, i_ino: watch.inode, mask: watch.mask, ignored_mask: watch.ignoredMask },
+    ...{ s_dev: watch.device, wd: watch.watch },
+    f_handle: fileHandle(watch, pathOf(watch)),
+  }));
   images.addFile("INOTIFY", { id, ify: { id, flags: file.flags, fown: file.owner(), wd } });
 }
 
