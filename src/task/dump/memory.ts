@@ -80,14 +80,14 @@ function holdsOwnPages(vma: Vma): boolean {
   );
 }
 
-/** Cuts the regions at the borders of mappings; adds the vdso, which restores need whole to compare. */
+/** Cuts the regions at the borders of mappings; adds the vdso, which restores need whole to compare, and AIO rings. */
 export function wantedRuns(vmas: readonly Vma[], regions: readonly PageRegion[]): WantedRun[] {
   const runs: WantedRun[] = [];
   let next = 0;
   for (const vma of vmas) {
     const start = Number(vma.start);
     const end = Number(vma.end);
-    if (vma.kind === "vdso") runs.push({ address: start, bytes: end - start, vma });
+    if (vma.kind === "vdso" || vma.kind === "aio") runs.push({ address: start, bytes: end - start, vma });
     if (!holdsOwnPages(vma)) continue;
     while (next < regions.length && (regions[next] as PageRegion).end <= start) next++;
     for (let index = next; index < regions.length; index++) {

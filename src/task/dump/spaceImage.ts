@@ -1,8 +1,9 @@
 // mm-PID.img: the layout of one address space and the files mapped into it. The pages are memory.ts's.
 
 import { closeSync, openSync } from "node:fs";
+import { checked } from "../../errors";
 import type { Init } from "../../images/message";
-import type { MmEntry, VmaEntry } from "../../images/messages";
+import type { AioRingEntry, MmEntry, VmaEntry } from "../../images/messages";
 import { vmaStatus } from "../../images/vmaStatus";
 import { native } from "../../native";
 import { procLinkMode, readProcBytes } from "../proc";
@@ -116,6 +117,17 @@ function guardEntries(vmas: readonly Vma[], guards: readonly PageRegion[]): Init
   });
 }
 
+const ringSizeOffset = 4; // struct aio_ring, fs/aio.c
+
+/** The ring tells how many events fit: two for each request, and two. */
+function aioContext(pid: number, { start, end }: Vma): Init<AioRingEntry> {
+  const size = new Uint32Array(1);
+  checked(native.vmRead(pid, Number(start) + ringSizeOffset, size), "process_vm_readv", "an AIO ring cannot be read", {
+    pid,
+  });
+  return { id: start, nr_req: Math.floor(((size[0] as number) - 2) / 2), ring_len: Number(end - start) };
+}
+
 export function spaceImage(
   task: FrozenTask,
   state: TaskState,
@@ -141,5 +153,6 @@ export function spaceImage(
     vmas: [...vmas.map((vma) => vmaEntry(pid, vma, files)), ...guardEntries(vmas, guards)],
     dumpable: state.dumpable,
     thp_disabled: state.thpDisabled,
+    aios: vmas.flatMap((vma) => (vma.kind === "aio" ? [aioContext(pid, vma)] : [])),
   };
 }

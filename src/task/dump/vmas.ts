@@ -14,6 +14,8 @@ export type VmaKind =
   | "sysv"
   /** The ring of a packet socket. */
   | "socket"
+  /** The ring of an AIO context (io_setup(2)). */
+  | "aio"
   | "vdso"
   | "vvar"
   | "vsyscall";
@@ -57,6 +59,7 @@ function kindOf(mapping: Mapping): VmaKind {
   if (path.startsWith("/memfd:")) return "memfd";
   if (/^\/SYSV[0-9a-f]{8}/.test(path)) return "sysv";
   if (path.startsWith("socket:[")) return "socket";
+  if (path.startsWith("/[aio]")) return "aio";
   if (path === "" || path.startsWith("[")) return "anonymous";
   return shared ? "file-shared" : "file-private";
 }
@@ -78,6 +81,8 @@ function statusOf(kind: VmaKind, mapping: Mapping, isPrivate: boolean): number {
       return regular | vmaStatus.sysvIpc | vmaStatus.anonShared;
     case "socket":
       return regular | vmaStatus.socket;
+    case "aio":
+      return vmaStatus.aioRing;
     case "file-shared":
       return regular | vmaStatus.fileShared;
     case "file-private":
@@ -149,7 +154,6 @@ export function mappingObstacle(mapping: Mapping): string | undefined {
   if (flags.has("ss")) return "a shadow stack";
   if (flags.has("io") || flags.has("pf")) return `device memory ${pathText(path)}`;
   if (path.startsWith("anon_inode:") || path.startsWith("/anon_hugepage")) return `a mapping of ${pathText(path)}`;
-  if (path.startsWith("/[aio]")) return "an AIO ring (io_setup)";
   if (path === "[uprobes]") return "uprobes are planted in it";
   return undefined;
 }

@@ -7,6 +7,7 @@ import type { IpcShmEntry, MmEntry, VmaEntry } from "../../images/messages";
 import { vmaStatus } from "../../images/vmaStatus";
 import type { Batch } from "../batch";
 import { mapFlag, pageSize, prctlOperation, syscalls } from "../constants";
+import { type AioRing, isRing, planRings } from "./aioRings";
 import type { Range } from "./layout";
 import { agentBytes } from "./layout";
 import type { Script } from "./script";
@@ -45,6 +46,8 @@ export interface Mapping {
 export interface SpacePlan {
   readonly mappings: readonly Mapping[];
   readonly guards: readonly Range[];
+  /** Its contexts of asynchronous I/O, which are no mappings of the plan. */
+  readonly rings: readonly AioRing[];
   /** Its System V segments; the mappings have kind "segment" there. */
   readonly attachments: readonly Attachment[];
   /** Start of the vdso's data pages, or undefined where the task has none. */
@@ -100,6 +103,7 @@ export function planSpace(
     if (!checkRange(vma, problems)) continue;
     const start = Number(vma.start);
     const end = Number(vma.end);
+    if (isRing(vma)) continue;
     if (has(vma, vmaStatus.guard)) guards.push({ start, end });
     else if (has(vma, vmaStatus.vvar)) dataStart = Math.min(dataStart ?? start, start);
     else if (has(vma, vmaStatus.vdso)) codeRange = { start, end };
@@ -127,11 +131,10 @@ export function planSpace(
   const vdso = planVdso(dataStart, codeRange, vdsoShape, problems);
   checkFields(mm, problems);
   const attachments = planAttachments(mappings, segments, problems);
-  return { mappings, guards, attachments, vdso, mm };
+  return { mappings, guards, rings: planRings(mm, problems), attachments, vdso, mm };
 }
 
 function refusal(vma: VmaEntry): string | undefined {
-  if (has(vma, vmaStatus.aioRing)) return "an AIO ring";
   if (has(vma, vmaStatus.shadowStack)) return "a shadow stack";
   if (has(vma, vmaStatus.uprobes)) return "a uprobes page";
   if (has(vma, vmaStatus.plugin)) return "a CRIU plugin's mapping";
@@ -175,7 +178,6 @@ function checkFields(mm: MmEntry, problems: string[]): void {
   if (mm.mm_start_code >= mm.mm_end_code && mm.mm_end_code !== 0n) problems.push("mm: the code ends before it starts");
   if (mm.mm_brk < mm.mm_start_brk) problems.push("mm: the heap ends before it starts");
   if (mm.mm_saved_auxv.length > 64) problems.push(`mm: an auxiliary vector of ${mm.mm_saved_auxv.length} words`);
-  if (mm.aios.length > 0) problems.push("mm: AIO contexts");
 }
 
 /** Descriptors that the mappings need, in the task: by what they map. */

@@ -9,6 +9,7 @@ import { KernelUffd } from "../../uffd/kernelUffd";
 import { pageSize, ptraceOption, syscalls } from "../constants";
 import type { Tracee } from "../tracee";
 import type { AgentHost } from "./agentHost";
+import { makeRings } from "./aioRings";
 import { usesSeccomp } from "./credentialPlan";
 import { writePages } from "./pages";
 import { Script } from "./script";
@@ -41,6 +42,8 @@ export function buildSpace(
   count: TaskPages,
 ): LazyTask | undefined {
   const lazy = buildMappings(build, task, images, count);
+  const rings = build.plan.spaces.get(task.pid)?.rings ?? [];
+  if (rings.length > 0) makeRings(build.host(task.pid), rings, images.pageIndex(task.pid));
   build.host(task.pid).run(build.composition.earlyFields(task));
   return lazy;
 }
