@@ -106,6 +106,7 @@ export const syscalls = {
   timer_gettime: 224,
   timer_getoverrun: 225,
   timer_delete: 226,
+  clock_gettime: 228,
   clock_nanosleep: 230,
   exit_group: 231,
   epoll_wait: 232,

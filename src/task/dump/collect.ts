@@ -77,7 +77,7 @@ export function collect(tree: FrozenTree, store: PageStore, options: ObstacleOpt
   const collector: Collector = {
     ...{ images, store, regular, memory },
     segments: new Segments(images, namespaceIds.ipc_ns_id),
-    tables: new FilesTables(images, regular, memory, options),
+    tables: new FilesTables(images, regular, memory, { ...options, frozenNs: tree.frozenNs }),
     seccomp: new SeccompFilters(),
     shared: new Map(),
     pageSets: [],
@@ -110,7 +110,7 @@ function gather(collector: Collector, tree: FrozenTree, options: ObstacleOptions
   for (const task of tree.tasks) {
     addToTree(images, task, tree.root);
     if (task.state === "zombie") images.add(`core-${task.pid}.img`, "CORE", zombieCore(task));
-    else addTask(collector, task, ids.of(task.pid), options);
+    else addTask(collector, task, tree.frozenNs, ids.of(task.pid), options);
   }
   addSharedObjects(collector);
   collector.seccomp.write(images);
@@ -141,20 +141,26 @@ function addToTree(images: ImageSet, task: FrozenTask, root: number): void {
 }
 
 /** Asks the task itself, and puts it back as it was whatever happens. */
-function askTask(task: FrozenTask): TaskState {
+function askTask(task: FrozenTask, frozenNs: bigint): TaskState {
   const agent = new TaskAgent(task);
   try {
     agent.open();
-    return askState(agent);
+    return askState(agent, frozenNs);
   } finally {
     agent.close();
   }
 }
 
-function addTask(collector: Collector, task: FrozenTask, ids: TaskIds, options: ObstacleOptions): void {
+function addTask(
+  collector: Collector,
+  task: FrozenTask,
+  frozenNs: bigint,
+  ids: TaskIds,
+  options: ObstacleOptions,
+): void {
   const { images, regular } = collector;
   const { pid } = task;
-  const state = askTask(task);
+  const state = askTask(task, frozenNs);
   const vmas = classifyMappings(parseMappings(readProc(pid, "smaps")));
   if (ids.first.vm) {
     const copy = copyAddressSpace(pid, vmas, collector.store);

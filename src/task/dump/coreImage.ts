@@ -19,7 +19,8 @@ import { notInSyscall, type Registers, registerNames } from "../registers";
 import type { Tracee } from "../tracee";
 import { floatingPointEntry } from "./floatingPoint";
 import type { FrozenTask } from "./freeze";
-import type { PosixTimer, SignalAction, TaskState, ThreadState, TimerValue } from "./taskState";
+import type { PosixTimer, SignalAction, TaskState, ThreadState } from "./taskState";
+import type { TimerValue } from "./timers";
 
 const marchX86_64 = 1;
 const modeNative = 1;

@@ -85,6 +85,8 @@ export interface FilesTableOptions {
   readonly shellJob: boolean;
   readonly tcpEstablished: boolean;
   readonly tcpClose: boolean;
+  /** When the tree stood (FrozenTree). */
+  readonly frozenNs: bigint;
 }
 
 interface KnownFile {
@@ -170,7 +172,7 @@ export class FilesTables {
       FIFO: () => this.pipes.addFifo(id, file, this.#regular.add(held(), options())),
       EVENTFD: () => addEventfd(images, id, file),
       EVENTPOLL: () => addEpoll(images, id, file, this.#epollTargets(file)),
-      TIMERFD: () => addTimerfd(images, id, file),
+      TIMERFD: () => addTimerfd(images, id, file, this.#options.frozenNs),
       SIGNALFD: () => addSignalfd(images, id, file),
       INOTIFY: () => addInotify(images, id, file, inotifyPath),
       FANOTIFY: () => addFanotify(images, id, file),

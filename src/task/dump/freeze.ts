@@ -1,6 +1,7 @@
 // Stops a whole process tree consistently: every thread of every process is seized and stopped, again and again until a
 // round finds nothing new. What stays running or half-stopped is released by unfreeze(), which undoes all of it.
 import { FaultlineError } from "../../errors";
+import { clockNs } from "../clock";
 import { ptraceOption, signals, syscalls } from "../constants";
 import { classifyInterruption, undoInterruption } from "../interruption";
 import {
@@ -40,6 +41,7 @@ export class FrozenTree implements Disposable {
   readonly #threads = new Map<number, Tracee>();
   readonly #stops = new Map<number, number>();
   #tasks: FrozenTask[] = [];
+  #frozenNs = 0n;
 
   private constructor(root: number) {
     this.root = root;
@@ -50,6 +52,7 @@ export class FrozenTree implements Disposable {
     const tree = new FrozenTree(root);
     try {
       tree.#settle(timeoutMs);
+      tree.#frozenNs = clockNs();
       return tree;
     } catch (error) {
       tree[Symbol.dispose]();
@@ -60,6 +63,11 @@ export class FrozenTree implements Disposable {
   /** The tasks in tree order: parents before their children. */
   get tasks(): readonly FrozenTask[] {
     return this.#tasks;
+  }
+
+  /** The instant from which on all of it stood, clockNs(): the images tell of the timers as they were then. */
+  get frozenNs(): bigint {
+    return this.#frozenNs;
   }
 
   #settle(timeoutMs: number): void {

@@ -6,13 +6,13 @@ import { prctlOperation, signalCount, signals, syscalls } from "../constants";
 import { type AgentSpace, AgentThread, chooseStopSignal, closeAgent, openAgent } from "../injector";
 import { parseFields, readProc, statusMask } from "../proc";
 import type { FrozenTask } from "./freeze";
+import { closest, type Reading, TimerQuestions, type TimerValue, valuesAt } from "./timers";
 
 const leaderBytes = 64 * 1024;
 const threadBytes = 32 * 1024;
 const sigactionBytes = 32;
 const getRobustList = 274;
 const membarrierGetRegistrations = 1 << 9;
-const itimerCount = 3;
 
 export interface SignalAction {
   readonly signal: number;
@@ -20,14 +20,6 @@ export interface SignalAction {
   readonly flags: bigint;
   readonly restorer: bigint;
   readonly mask: bigint;
-}
-
-/** struct itimerval / itimerspec as four numbers: interval, then value. */
-export interface TimerValue {
-  readonly intervalSeconds: bigint;
-  readonly intervalFraction: bigint;
-  readonly seconds: bigint;
-  readonly fraction: bigint;
 }
 
 export interface PosixTimer {
@@ -108,16 +100,13 @@ function threadAnswers(tid: number, asked: ThreadQuestions, result: BatchResult)
   };
 }
 
-interface TimerQuestion {
-  readonly facts: Omit<PosixTimer, "overrun" | "time">;
-  readonly time: Slot;
-  readonly overrun: Call;
-}
+/** What timer_create(2) was given. */
+export type TimerFacts = Omit<PosixTimer, "overrun" | "time">;
 
 interface TaskQuestions {
   readonly actions: ReadonlyMap<number, Slot>;
-  readonly itimers: readonly Slot[];
-  readonly timers: readonly TimerQuestion[];
+  readonly timers: TimerQuestions;
+  readonly overruns: readonly Call[];
   readonly brk: Call;
   readonly dumpable: Call;
   readonly thpDisabled: Call;
@@ -125,7 +114,7 @@ interface TaskQuestions {
   readonly membarrier: Call;
 }
 
-function askTask(batch: Batch, timers: readonly Omit<PosixTimer, "overrun" | "time">[]): TaskQuestions {
+function askTask(batch: Batch, timers: readonly TimerFacts[]): TaskQuestions {
   const actions = new Map<number, Slot>();
   for (let signal = 1; signal <= signalCount; signal++) {
     if (signal === signals.SIGKILL || signal === signals.SIGSTOP) continue;
@@ -133,22 +122,12 @@ function askTask(batch: Batch, timers: readonly Omit<PosixTimer, "overrun" | "ti
     batch.call(syscalls.rt_sigaction, [signal, 0, old, 8]);
     actions.set(signal, old);
   }
-  const itimers = Array.from({ length: itimerCount }, (_, which) => {
-    const value = batch.reserve(32);
-    batch.call(syscalls.getitimer, [which, value]);
-    return value;
-  });
-  const questions = timers.map((facts) => {
-    const time = batch.reserve(32);
-    batch.call(syscalls.timer_gettime, [facts.id, time]);
-    return { facts, time, overrun: batch.call(syscalls.timer_getoverrun, [facts.id], { tolerate: true }) };
-  });
   const subreaper = batch.reserve(4);
   batch.call(syscalls.prctl, [prctlOperation.getChildSubreaper, subreaper]);
   return {
     actions,
-    itimers,
-    timers: questions,
+    timers: new TimerQuestions(batch, timers.map(idOf)),
+    overruns: timers.map(({ id }) => batch.call(syscalls.timer_getoverrun, [id], { tolerate: true })),
     brk: batch.call(syscalls.brk, [0]),
     dumpable: batch.call(syscalls.prctl, [prctlOperation.getDumpable]),
     thpDisabled: batch.call(syscalls.prctl, [prctlOperation.getThpDisable], { tolerate: true }),
@@ -157,18 +136,25 @@ function askTask(batch: Batch, timers: readonly Omit<PosixTimer, "overrun" | "ti
   };
 }
 
-function timerValue(view: DataView): TimerValue {
-  return {
-    intervalSeconds: view.getBigUint64(0, true),
-    intervalFraction: view.getBigUint64(8, true),
-    seconds: view.getBigUint64(16, true),
-    fraction: view.getBigUint64(24, true),
+const idOf = ({ id }: TimerFacts): number => id;
+
+/** The timers again, each group of them as close as it comes. */
+function readTimers(
+  leader: AgentThread,
+  ids: readonly number[],
+  first: readonly Reading<readonly TimerValue[]>[],
+): readonly Reading<readonly TimerValue[]>[] {
+  const again = (): readonly Reading<readonly TimerValue[]>[] => {
+    const batch = new Batch();
+    const questions = new TimerQuestions(batch, ids);
+    return questions.read(leader.run(batch));
   };
+  return first.map((reading, group) => closest(() => again()[group] as typeof reading, reading));
 }
 
-/** Parses /proc/PID/timers (proc_pid_timers(5)): what timer_create(2) was given. */
-export function parsePosixTimers(text: string): Omit<PosixTimer, "overrun" | "time">[] {
-  const timers: Omit<PosixTimer, "overrun" | "time">[] = [];
+/** Parses /proc/PID/timers (proc_pid_timers(5)). */
+export function parsePosixTimers(text: string): TimerFacts[] {
+  const timers: TimerFacts[] = [];
   for (const block of text.split(/^ID: /m).slice(1)) {
     const fields = parseFields(`ID: ${block}`);
     const [signal, value] = (fields.get("signal") ?? "0/0").split("/") as [string, string];
@@ -248,8 +234,8 @@ export class TaskAgent {
   }
 }
 
-/** Asks a task and all its threads, in parallel. */
-export function askState(agent: TaskAgent): TaskState {
+/** Asks a task and all its threads, in parallel. Of its timers it tells what they had left at `frozenNs` (clockNs()). */
+export function askState(agent: TaskAgent, frozenNs: bigint): TaskState {
   const { task, threads } = agent;
   const timers = parsePosixTimers(readProc(task.pid, "timers"));
   const status = parseFields(readProc(task.pid, "status"));
@@ -261,6 +247,9 @@ export function askState(agent: TaskAgent): TaskState {
   });
   const results = threads.map((thread) => thread.finish());
   const result = results[0] as BatchResult;
+  const readings = readTimers(threads[0] as AgentThread, timers.map(idOf), asked.timers.read(result));
+  const clocks = timers.map(({ clock }) => clock);
+  const { itimers, posix } = valuesAt(readings, clocks, frozenNs);
   return {
     threads: threads.map((thread, index) =>
       threadAnswers(thread.tracee.tid, questions[index] as ThreadQuestions, results[index] as BatchResult),
@@ -275,11 +264,11 @@ export function askState(agent: TaskAgent): TaskState {
         mask: view.getBigUint64(24, true),
       };
     }),
-    itimers: asked.itimers.map((slot) => timerValue(result.data(slot))),
-    posixTimers: asked.timers.map(({ facts, time, overrun }) => ({
+    itimers,
+    posixTimers: timers.map((facts, index) => ({
       ...facts,
-      overrun: Math.max(0, result.value(overrun)),
-      time: timerValue(result.data(time)),
+      overrun: Math.max(0, result.value(asked.overruns[index] as Call)),
+      time: posix[index] as TimerValue,
     })),
     brk: result.value64(asked.brk),
     dumpable: result.value(asked.dumpable),

@@ -2,7 +2,7 @@
 // and in its other threads. Owns the tracing of the task's threads until they are let go.
 import { checked, FaultlineError } from "../../errors";
 import { native } from "../../native";
-import type { BatchResult } from "../batch";
+import type { Batch, BatchResult } from "../batch";
 import { mapFlag, pageSize, protection, ptraceOption, signals, syscalls } from "../constants";
 import { AgentThread } from "../injector";
 import { agentCode } from "../machineCode";
@@ -109,6 +109,11 @@ export class AgentHost {
   /** Runs a script in the leader; the results of its batches, in order. */
   run(script: Script): BatchResult[] {
     return script.batches.map((batch) => this.#leader.run(batch));
+  }
+
+  /** Runs one batch in the leader. */
+  runBatch(batch: Batch): BatchResult {
+    return this.#leader.run(batch);
   }
 
   /** A task or thread that the leader's script has just created with CLONE_PTRACE: waits for it to stop. */

@@ -15,6 +15,7 @@ import { Script } from "./script";
 import { SegmentMaker } from "./segments";
 import { buildProcess, buildSpace, buildThreads, type LazyTask, type TaskPages } from "./taskBuild";
 import type { Composition } from "./taskPlan";
+import { startTimers } from "./timers";
 import { TreeBuild } from "./treeBuild";
 
 const openFilesLimit = 7;
@@ -70,6 +71,8 @@ export class Build {
     const live = this.tree.plan.tree.tasks.filter((task) => !task.dead);
     for (const task of live) buildProcess(this.tree, task);
     for (const file of this.tree.plan.files.handed) this.#handToAll(file);
+    // While all privileges are there: an alarm timer's time needs one.
+    startTimers(this.tree.plan.tree, (pid) => this.tree.host(pid));
     for (const task of live) buildThreads(this.tree, task);
     // Children first: those that are stopped must be so before their parent takes back the signal of it.
     for (const task of [...live].reverse()) {

@@ -1,6 +1,6 @@
-// What the leader of a process does for the whole process: signal actions, working directory, timers, limits and the
-// like, as system calls. Pure. Timers come last, because they run from the moment they are set.
-import type { ItimerEntry, PosixTimerEntry, RlimitEntry, TaskCoreEntry } from "../../images/messages";
+// What the leader of a process does for the whole process: signal actions, working directory, limits and the like, as
+// system calls. Pure. Timers are in timers.ts.
+import type { RlimitEntry, TaskCoreEntry } from "../../images/messages";
 import { prctlOperation, signals, syscalls } from "../constants";
 import type { FilePlan } from "./filePlan";
 import type { Script } from "./script";
@@ -11,9 +11,6 @@ const signalCount = 64;
 const resourceCount = 16;
 /** MEMBARRIER_CMD_REGISTER_*: global, private, private with core sync, private with rseq (linux/membarrier.h). */
 const membarrierRegistrations = [1 << 2, 1 << 4, 1 << 6, 1 << 8];
-const noTimer = 0n;
-const sigevNone = 1;
-const sigevThreadId = 4;
 
 export function common(task: TaskImage): TaskCoreEntry {
   const { tc } = task.core;
@@ -78,50 +75,6 @@ function signalActions(script: Script, tc: TaskCoreEntry): void {
     const words = new BigUint64Array([action.sigaction, action.flags, action.restorer, action.mask]);
     batch.call(syscalls.rt_sigaction, [signal, batch.place(new Uint8Array(words.buffer)), 0, 8]);
   }
-}
-
-/** Interval timers and POSIX timers, with the time that was left. */
-export function timerCalls(script: Script, task: TaskImage): void {
-  const { timers } = common(task);
-  if (timers === undefined) return;
-  [timers.real, timers.virt, timers.prof].forEach((timer, which) => {
-    intervalTimer(script, which, timer);
-  });
-  if (timers.posix.length === 0) return;
-  script.room(1).call(syscalls.prctl, [prctlOperation.timerCreateRestoreIds, 1, 0, 0, 0], {
-    purpose: "asking for timers with chosen ids",
-  });
-  for (const timer of timers.posix) posixTimer(script, timer, task);
-  script.room(1).call(syscalls.prctl, [prctlOperation.timerCreateRestoreIds, 0, 0, 0, 0]);
-}
-
-function intervalTimer(script: Script, which: number, timer: ItimerEntry): void {
-  // A periodic timer whose signal is still pending shows no time left: the kernel starts it again only as the signal is
-  // taken (posix-timers, itimer). Its next period begins now.
-  const expired = timer.vsec === noTimer && timer.vusec === noTimer;
-  const [first, firstMicro] = expired ? [timer.isec, timer.iusec] : [timer.vsec, timer.vusec];
-  if (first === noTimer && firstMicro === noTimer) return;
-  const batch = script.room(1, 48);
-  const words = new BigUint64Array([timer.isec, timer.iusec, first, firstMicro]);
-  batch.call(syscalls.setitimer, [which, batch.place(new Uint8Array(words.buffer)), 0]);
-}
-
-function posixTimer(script: Script, timer: PosixTimerEntry, task: TaskImage): void {
-  const batch = script.room(2, 192);
-  const event = new DataView(new ArrayBuffer(64)); // struct sigevent
-  event.setBigUint64(0, timer.sival_ptr, true);
-  event.setInt32(8, timer.si_signo, true);
-  const target = (timer.it_sigev_notify & sigevThreadId) === 0 ? undefined : (timer.notify_thread_id ?? 0);
-  // A thread that has ended is told nothing, and the kernel takes none.
-  const reaches = target === undefined || task.threads.some(({ tid }) => tid === target);
-  event.setInt32(12, reaches ? timer.it_sigev_notify : sigevNone, true);
-  if (target !== undefined) event.setInt32(16, target, true);
-  const id = batch.place(new Uint8Array(new Int32Array([timer.it_id]).buffer));
-  batch.call(syscalls.timer_create, [timer.clock_id, batch.place(new Uint8Array(event.buffer)), id], {
-    purpose: `timer ${timer.it_id}`,
-  });
-  const words = new BigUint64Array([timer.isec, timer.insec, timer.vsec, timer.vnsec]);
-  batch.call(syscalls.timer_settime, [timer.it_id, 0, batch.place(new Uint8Array(words.buffer)), 0]);
 }
 
 /** Limits by resource number, as prlimit(2) takes them. */

@@ -14,7 +14,7 @@ import { controlTerminals } from "./files/tty";
 import type { Range } from "./layout";
 import { collectEagerPages, countPages, type EagerPages, lazyLayout, pageBytes } from "./pages";
 import type { RestorePlan } from "./plan";
-import { common, exitSignal, processCalls, timerCalls } from "./processPlan";
+import { common, exitSignal, processCalls } from "./processPlan";
 import { Script } from "./script";
 import { clearSpace, lazySpans, makeMappings, setFields } from "./spacePlan";
 import {
@@ -24,6 +24,7 @@ import {
   threadRegisters,
   threadSignalMask,
 } from "./threadPlan";
+import { timerCalls } from "./timers";
 import { childrenOf, memorySharers, type TaskImage, type ThreadImage, type TreeImage } from "./treeImage";
 
 const descriptorFlags = 0o2000000 | 0o4000; // O_CLOEXEC | O_NONBLOCK
@@ -137,7 +138,7 @@ export class Composition {
     return script;
   }
 
-  /** The leader's state as a thread, then what runs from the moment it is set: pending signals and timers. */
+  /** The leader's state as a thread, pending signals, and timers, which are set when all tasks are there (startTimers). */
   #leaderCalls(script: Script, task: TaskImage): void {
     const [leader] = task.threads as readonly [ThreadImage];
     threadCalls(script, leader, leader.core.thread_core?.comm ?? common(task).comm);

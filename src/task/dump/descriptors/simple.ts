@@ -2,8 +2,11 @@
 // (proc_pid_fdinfo(5)). Each function adds one file entry.
 import type { Init } from "../../../images/message";
 import type { FhEntry } from "../../../images/messages";
+import { clockNs, nsPerSecond } from "../../clock";
+import { parseFields, readProc } from "../../proc";
 import type { ImageSet } from "../imageSet";
 import { type OpenFile, openFlag } from "../openFile";
+import { closest, sinceNs } from "../timers";
 
 const semaphoreFlag = 1; // EFD_SEMAPHORE
 
@@ -58,22 +61,32 @@ export function addEpoll(images: ImageSet, id: number, file: OpenFile, targets: 
   });
 }
 
-function pair(text: string | undefined): [bigint, bigint] {
-  const match = /\((\d+), (\d+)\)/.exec(text ?? "");
-  return [BigInt(match?.[1] ?? 0), BigInt(match?.[2] ?? 0)];
+/** A time of a timerfd's fdinfo, "(seconds, nanoseconds)". */
+function timeNs(fields: ReadonlyMap<string, string>, name: string): bigint {
+  const match = /\((\d+), (\d+)\)/.exec(fields.get(name) ?? "");
+  return BigInt(match?.[1] ?? 0) * nsPerSecond + BigInt(match?.[2] ?? 0);
 }
 
-export function addTimerfd(images: ImageSet, id: number, file: OpenFile): void {
-  const [vsec, vnsec] = pair(file.fields.get("it_value"));
-  const [isec, insec] = pair(file.fields.get("it_interval"));
+/** What it had left when the tree stood, at `frozenNs`. */
+export function addTimerfd(images: ImageSet, id: number, file: OpenFile, frozenNs: bigint): void {
+  const reading = closest(() => {
+    const fromNs = clockNs();
+    const value = parseFields(readProc(file.pid, `fdinfo/${file.fd}`));
+    return { value, fromNs, toNs: clockNs() };
+  });
+  const fields = reading.value;
+  const left = timeNs(fields, "it_value");
+  const value = left === 0n ? 0n : left + sinceNs(reading, frozenNs);
+  const interval = timeNs(fields, "it_interval");
   images.addFile("TIMERFD", {
     id,
     tfd: {
       ...{ id, flags: file.flags, fown: file.owner() },
-      clockid: Number(file.fields.get("clockid")),
-      ticks: BigInt(file.fields.get("ticks") ?? "0"),
-      settime_flags: Number.parseInt(file.fields.get("settime flags") ?? "0", 8),
-      ...{ vsec, vnsec, isec, insec },
+      clockid: Number(fields.get("clockid")),
+      ticks: BigInt(fields.get("ticks") ?? "0"),
+      settime_flags: Number.parseInt(fields.get("settime flags") ?? "0", 8),
+      ...{ vsec: value / nsPerSecond, vnsec: value % nsPerSecond },
+      ...{ isec: interval / nsPerSecond, insec: interval % nsPerSecond },
     },
   });
 }

@@ -3,13 +3,11 @@
 import type { EventfdFileEntry, EventpollFileEntry, SignalfdEntry, TimerfdEntry } from "../../../images/messages";
 import { syscalls } from "../../constants";
 import type { Script } from "../script";
+import { isHeld, setUnread, timerfd } from "../timers";
 import { type FileContext, fileKey, openFlag, setOwner, settle } from "./context";
 
 const epollAdd = 1;
 const semaphore = 1;
-const timerAbsolute = 1;
-/** TFD_IOC_SET_TICKS, _IOW('T', 0, u64). */
-const setTicks = 0x40085400;
 
 export function makeEventfd(context: FileContext, file: EventfdFileEntry): void {
   const batch = context.script.room(6, 64);
@@ -24,22 +22,13 @@ export function makeEventfd(context: FileContext, file: EventfdFileEntry): void 
   settle(context, batch, 0, fileKey(file.id));
 }
 
-/** The time left is what the image has (timerfd_gettime), also for timers set to an absolute time. */
+/** Set by startTimers(), but for one that no task has among its descriptors. */
 export function makeTimerfd(context: FileContext, file: TimerfdEntry): void {
   const batch = context.script.room(6, 128);
   batch.call(syscalls.timerfd_create, [file.clockid, (file.flags & openFlag.nonBlock) | openFlag.closeOnExec]);
-  // A periodic timer with unread expirations shows no time left, as the kernel starts it again only when they are read.
-  const expired = file.vsec === 0n && file.vnsec === 0n;
-  const first = expired ? [file.isec, file.insec] : [file.vsec, file.vnsec];
-  const setting = new BigInt64Array([file.isec, file.insec, ...first]);
-  if (setting.some((word) => word !== 0n)) {
-    const slot = batch.place(new Uint8Array(setting.buffer));
-    batch.call(syscalls.timerfd_settime, [0, file.settime_flags & ~(timerAbsolute | 2), slot, 0]);
-  }
-  if (file.ticks > 0n) {
-    const ticks = batch.place(new Uint8Array(new BigUint64Array([file.ticks]).buffer));
-    batch.call(syscalls.ioctl, [0, setTicks, ticks]);
-  }
+  const timer = isHeld(context.tree, file.id) ? undefined : timerfd(0, file);
+  if (timer !== undefined) timer.set(batch, timer.leftNs);
+  else setUnread(batch, 0, file);
   setOwner(batch, 0, file.fown);
   settle(context, batch, 0, fileKey(file.id));
 }
