@@ -22,7 +22,7 @@ import type {
 } from "./messages";
 import { fileError } from "./openFile";
 import { PageIndex } from "./pageIndex";
-import { decodePagemap } from "./pagemap";
+import { decodePagemap, type Pagemap } from "./pagemap";
 import { openPackedPages, openRawPages, type PagesFile } from "./pagesFile";
 
 /** Newest img_version that this version reads; 3 is for compressed images of later CRIUs. */
@@ -64,6 +64,8 @@ type FileIdentity = readonly number[];
 export class ImageDirectory implements Disposable {
   private readonly images = new Map<string, Image | undefined>();
   private readonly indexes = new Map<string, PageIndex | undefined>();
+  /** Outlive close(): a directory that is used again need not be decoded again. */
+  private readonly pagemaps = new Map<string, Pagemap>();
   private readonly pagesFiles = new Map<number, PagesFile>();
   private parentDirectory: ImageDirectory | undefined | null = null;
   private treeNodes: readonly TaskNode[] | undefined;
@@ -264,8 +266,24 @@ export class ImageDirectory implements Disposable {
     if (!this.settled || this.has("parent")) return false;
     for (const [file, identity] of this.identities) {
       const now = identityOf(file);
-      if (now === undefined || now.some((value, index) => value !== identity[index])) return false;
+      if (now?.every((value, index) => value === identity[index])) continue;
+      if (file !== this.path || !this.hasSameImages(now)) return false;
     }
+    return true;
+  }
+
+  /** Others write their logs and sockets there: that is no other image. `now`: what the directory is since. */
+  private hasSameImages(now: FileIdentity | undefined): boolean {
+    const before = this.identities.get(this.path);
+    if (now === undefined || before === undefined || now[0] !== before[0] || now[1] !== before[1]) return false;
+    const images = (names: readonly string[]): string => names.filter(isImageName).join("/");
+    try {
+      if (images(readdirSync(this.path).sort()) !== images(this.names())) return false;
+    } catch {
+      return false; // opening it again says why
+    }
+    // A change since this one shows again, unless it is too fresh to tell.
+    if (!isFresh(now)) this.identities.set(this.path, now);
     return true;
   }
 
@@ -275,11 +293,10 @@ export class ImageDirectory implements Disposable {
     const identity = identityOf(file);
     if (identity === undefined) return;
     this.identities.set(file, identity);
-    const changedMs = Math.max(identity[3] ?? 0, identity[4] ?? 0);
-    if (changedMs > Date.now() - TIME_STAMP_MS) this.settled = false;
+    if (isFresh(identity)) this.settled = false;
   }
 
-  /** Closes all pages files. Blocks of this directory must not be read any more. */
+  /** Closes all pages files: blocks that were looked up must not be read any more. What is asked for next opens them again. */
   close(): void {
     for (const pages of this.pagesFiles.values()) pages.close();
     this.pagesFiles.clear();
@@ -341,15 +358,22 @@ export class ImageDirectory implements Disposable {
 
   private index(name: string): PageIndex | undefined {
     if (!this.indexes.has(name)) {
-      // In a directory packed for CRIU, the pagemap that says where all pages are is the one that was kept.
-      const kept = KEPT_PREFIX + name;
-      const file = join(this.path, this.has(kept) ? kept : name);
-      if (this.has(name)) this.note(file);
       const sources = { pages: (pagesId: number) => this.pages(pagesId), parent: () => this.parent?.index(name) };
-      const pagemap = this.has(name) ? decodePagemap(readImageFile(file), file) : undefined;
-      this.indexes.set(name, pagemap === undefined ? undefined : new PageIndex(pagemap, sources));
+      this.indexes.set(name, this.has(name) ? new PageIndex(this.pagemap(name), sources) : undefined);
     }
     return this.indexes.get(name);
+  }
+
+  private pagemap(name: string): Pagemap {
+    const known = this.pagemaps.get(name);
+    if (known !== undefined) return known;
+    // In a directory packed for CRIU, the pagemap that says where all pages are is the one that was kept.
+    const kept = KEPT_PREFIX + name;
+    const file = join(this.path, this.has(kept) ? kept : name);
+    this.note(file);
+    const pagemap = decodePagemap(readImageFile(file), file);
+    this.pagemaps.set(name, pagemap);
+    return pagemap;
   }
 
   private pages(pagesId: number): PagesFile {
@@ -362,6 +386,17 @@ export class ImageDirectory implements Disposable {
     this.pagesFiles.set(pagesId, pages);
     return pages;
   }
+}
+
+/** What is read of a directory by its name, or changes what is read; see has(). */
+function isImageName(name: string): boolean {
+  return name.endsWith(".img") || name === "parent";
+}
+
+/** Whether it was changed so shortly ago that another change might have the same time stamp. */
+function isFresh(identity: FileIdentity): boolean {
+  const changedMs = Math.max(identity[3] ?? 0, identity[4] ?? 0);
+  return changedMs > Date.now() - TIME_STAMP_MS;
 }
 
 /** Device, inode, size and times of last change: undefined where there is no such file. */

@@ -1,9 +1,13 @@
 // The image directories that a pager has open: shared by its sessions, read ahead of the first task, closed with the last.
+// What was decoded of the latest is kept for the next session, as long as no image of it changes.
 import { FaultlineError } from "../errors";
 import { ImageDirectory } from "../images/directory";
 import { PageFlag } from "../images/pagemap";
 import { criuLayout } from "./criuLayout";
 import { openSource } from "./imageSource";
+
+/** Directories without a session that are kept decoded, without an open file: some 30 bytes for each run of pages. */
+const KEPT_MAX = 4;
 
 interface Open {
   readonly directory: ImageDirectory;
@@ -15,6 +19,8 @@ interface Open {
 export class OpenImages {
   private readonly byPath = new Map<string, Open>();
   private readonly bySession = new Map<number, string>();
+  /** Without a user, in the order of last use. */
+  private readonly kept = new Map<string, Open>();
 
   /** Opens and keeps the directory, and reads what every task of it will need. Throws what the images throw. */
   prepare(path: string): void {
@@ -67,6 +73,7 @@ export class OpenImages {
     if (--open.users > 0) return;
     this.byPath.delete(path);
     open.directory.close();
+    this.keep(path, open);
   }
 
   directory(sessionId: number): ImageDirectory {
@@ -82,6 +89,7 @@ export class OpenImages {
     for (const open of this.byPath.values()) open.directory.close();
     this.byPath.clear();
     this.bySession.clear();
+    this.kept.clear();
   }
 
   private open(sessionId: number): Open {
@@ -93,10 +101,26 @@ export class OpenImages {
   private acquire(path: string): Open {
     let open = this.byPath.get(path);
     if (open === undefined) {
-      open = { directory: ImageDirectory.open(path), layouts: new Map(), users: 0 };
+      open = this.takeKept(path) ?? { directory: ImageDirectory.open(path), layouts: new Map(), users: 0 };
       this.byPath.set(path, open);
     }
     open.users++;
     return open;
+  }
+
+  private keep(path: string, open: Open): void {
+    this.kept.set(path, open);
+    for (const oldest of this.kept.keys()) {
+      if (this.kept.size <= KEPT_MAX) return;
+      this.kept.delete(oldest);
+    }
+  }
+
+  private takeKept(path: string): Open | undefined {
+    const open = this.kept.get(path);
+    this.kept.delete(path);
+    if (open === undefined) return undefined;
+    // The same path may be a link that leads elsewhere now.
+    return ImageDirectory.resolve(path) === open.directory.path && open.directory.isUnchanged() ? open : undefined;
   }
 }

@@ -1,9 +1,10 @@
 // The image directory on CRIU's own dumps: the tree, its files, and every stored page at its address.
 import assert from "node:assert/strict";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { FaultlineError } from "../../src/errors";
 import { ImageDirectory } from "../../src/images/directory";
 import { writeImage } from "../../src/images/framing";
@@ -97,6 +98,39 @@ test("a page in the parent is read there, an absent one is an error, a present o
         [30, 2, "absent", 0],
       ],
     );
+  } finally {
+    rmSync(top, { recursive: true });
+  }
+});
+
+test("what others write beside the images changes nothing; an image that comes, goes or is written does", async () => {
+  const top = mkdtempSync(join(tmpdir(), "faultline-images-"));
+  try {
+    const unchangedAfter = async (change: (path: string) => void): Promise<boolean> => {
+      const path = join(mkdtempSync(join(top, "case-")), "images");
+      makeDirectory(path, [{ page: 16, pages: 1, flags: PageFlag.Present }], [Buffer.alloc(4096, 1)]);
+      await sleep(100); // what was changed just before it was read is never called unchanged
+      using directory = ImageDirectory.open(path);
+      directory.pageIndex(7).readPages(16, 1, Buffer.alloc(4096));
+      assert.equal(directory.isUnchanged(), true);
+      change(path);
+      return directory.isUnchanged();
+    };
+    const log = (path: string) => writeFileSync(join(path, "restore.log"), "done");
+    assert.equal(await unchangedAfter(log), true);
+    assert.equal(await unchangedAfter((path) => writeFileSync(join(path, "tty-info.img"), "")), false);
+    assert.equal(
+      await unchangedAfter((path) => writeFileSync(join(path, "pages-1.img"), Buffer.alloc(4096, 2))),
+      false,
+    );
+    assert.equal(await unchangedAfter((path) => symlinkSync("../none", join(path, "parent"))), false);
+    assert.equal(await unchangedAfter((path) => rmSync(join(path, "pagemap-7.img"))), false);
+    assert.equal(await unchangedAfter((path) => rmSync(path, { recursive: true })), false);
+    const replaced = (path: string) => {
+      renameSync(path, `${path}-before`);
+      cpSync(`${path}-before`, path, { recursive: true });
+    };
+    assert.equal(await unchangedAfter(replaced), false);
   } finally {
     rmSync(top, { recursive: true });
   }
