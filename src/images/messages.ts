@@ -172,6 +172,13 @@ export interface CredsEntry extends UnknownFields {
   cap_amb: number[];
 }
 
+export interface DeadlineEntry extends UnknownFields {
+  runtime: bigint;
+  deadline: bigint;
+  period: bigint;
+  flags: bigint;
+}
+
 export interface DumpStatsEntry extends UnknownFields {
   freezing_time: number;
   frozen_time: number;
@@ -866,6 +873,13 @@ export interface SysctlEntry extends UnknownFields {
   sarg?: string | undefined;
 }
 
+export interface TaskAttributesEntry extends UnknownFields {
+  coredump_filter?: number | undefined;
+  autogroup_nice?: number | undefined;
+  deny_write_execute?: number | undefined;
+  merge_memory?: boolean | undefined;
+}
+
 export interface TaskCoreEntry extends UnknownFields {
   task_state: number;
   exit_code: number;
@@ -887,6 +901,7 @@ export interface TaskCoreEntry extends UnknownFields {
   stop_signo?: number | undefined;
   membarrier_registration_mask?: number | undefined;
   exit_signal?: number | undefined;
+  attributes?: TaskAttributesEntry | undefined;
 }
 
 export interface TaskKobjIdsEntry extends UnknownFields {
@@ -954,6 +969,15 @@ export interface TermiosEntry extends UnknownFields {
   c_cc: number[];
 }
 
+export interface ThreadAttributesEntry extends UnknownFields {
+  timer_slack_ns?: bigint | undefined;
+  io_priority?: number | undefined;
+  memory_error_policy?: number | undefined;
+  no_timestamp_counter?: boolean | undefined;
+  reset_on_fork?: boolean | undefined;
+  deadline?: DeadlineEntry | undefined;
+}
+
 export interface ThreadCoreEntry extends UnknownFields {
   futex_rla: bigint;
   futex_rla_len: number;
@@ -972,6 +996,7 @@ export interface ThreadCoreEntry extends UnknownFields {
   rseq_entry?: RseqEntry | undefined;
   cg_set?: number | undefined;
   cpus_allowed?: Buffer | undefined;
+  attributes?: ThreadAttributesEntry | undefined;
 }
 
 export interface ThreadInfoX86 extends UnknownFields {
@@ -1189,6 +1214,8 @@ export interface VmaEntry extends UnknownFields {
   fd: bigint;
   madv?: bigint | undefined;
   fdflags?: number | undefined;
+  lock_on_fault?: boolean | undefined;
+  sealed?: boolean | undefined;
 }
 
 export interface WinsizeEntry extends UnknownFields {
@@ -1367,6 +1394,7 @@ export interface Messages {
   cpuinfo_s390_entry: CpuinfoS390Entry;
   cpuinfo_x86_entry: CpuinfoX86Entry;
   creds_entry: CredsEntry;
+  deadline_entry: DeadlineEntry;
   dump_stats_entry: DumpStatsEntry;
   eventfd_file_entry: EventfdFileEntry;
   eventpoll_file_entry: EventpollFileEntry;
@@ -1440,6 +1468,7 @@ export interface Messages {
   sk_packet_entry: SkPacketEntry;
   stats_entry: StatsEntry;
   sysctl_entry: SysctlEntry;
+  task_attributes_entry: TaskAttributesEntry;
   task_core_entry: TaskCoreEntry;
   task_kobj_ids_entry: TaskKobjIdsEntry;
   task_rlimits_entry: TaskRlimitsEntry;
@@ -1447,6 +1476,7 @@ export interface Messages {
   tcp_opts_entry: TcpOptsEntry;
   tcp_stream_entry: TcpStreamEntry;
   termios_entry: TermiosEntry;
+  thread_attributes_entry: ThreadAttributesEntry;
   thread_core_entry: ThreadCoreEntry;
   thread_info_x86: ThreadInfoX86;
   thread_sas_entry: ThreadSasEntry;

@@ -1,13 +1,13 @@
-// The bridge: a few instructions in unused bytes of a task's vdso, from which its first thread can make a system call while
-// it has no agent, and by which it gets back when its tracer dies. See native/agent/bridge.S. Decides nothing; injector.ts
-// says when a thread stands on it.
+// The bridge: a few instructions in unused bytes of a task's vdso (or of its program's text, where it has no vdso), from
+// which its first thread can make a system call while it has no agent, and by which it gets back when its tracer dies. See
+// native/agent/bridge.S. Decides nothing; injector.ts says when a thread stands on it.
 //
-// Writing there gives the task a copy of that page of the vdso (4 KiB), which it keeps; the bytes are put back as they were.
+// Writing there gives the task a copy of that page (4 KiB), which it keeps; the bytes are put back as they were.
 import { FaultlineError } from "../errors";
 import { agentCode, bridgeCode } from "./machineCode";
 import { notInSyscall, type RegisterName, type Registers } from "./registers";
 import { pokeMemory } from "./taskMemory";
-import { readVdso, unusedRoom } from "./vdso";
+import { findUnusedRoom, type UnusedRoom } from "./vdso";
 
 /** In the order of the code, which is that of struct user_regs_struct. */
 const stateRegisters: readonly RegisterName[] = [
@@ -17,6 +17,19 @@ const stateRegisters: readonly RegisterName[] = [
 
 const alignment = 16;
 const align = (bytes: number): number => Math.ceil(bytes / alignment) * alignment;
+
+export const noRoom = "neither its vdso nor its program has room for the few instructions of a dump";
+
+/** What is the same in every bridge. */
+function unfilled(): Uint8Array {
+  const { bytes, state } = bridgeCode();
+  return bytes.subarray(0, state);
+}
+
+/** Where a bridge fits into a task, with the agent's code behind it; undefined where it does not. */
+export function bridgeRoom(pid: number): UnusedRoom | undefined {
+  return findUnusedRoom(pid, align(bridgeCode().bytes.length) + agentCode().bytes.length, unfilled());
+}
 
 /** The bridge's bytes with the state that it leads back to, and the agent's code behind it. */
 export function bridgeBytes(registers: Registers, signalMask: bigint): Uint8Array {
@@ -45,20 +58,12 @@ export class Bridge {
     this.#before = before;
   }
 
-  /** Finds its place; nothing is written yet. UNSUPPORTED where there is no vdso, or no room in it. */
+  /** Finds its place; nothing is written yet. UNSUPPORTED where there is none. */
   static find(pid: number): Bridge {
-    const needed = align(bridgeCode().bytes.length) + agentCode().bytes.length;
-    const { start, bytes } = readVdso(pid);
-    const offset = unusedRoom(bytes, needed);
-    if (offset === undefined) {
-      throw new FaultlineError("UNSUPPORTED", "the task's vdso has no room for the few instructions of a dump", {
-        pid,
-      });
-    }
-    const before = bytes.slice(offset, offset + needed);
-    const { bytes: code, state } = bridgeCode();
-    const isLeftOver = code.subarray(0, state).every((byte, index) => before[index] === byte);
-    return new Bridge(pid, start + offset, isLeftOver ? before.fill(0) : before);
+    const room = bridgeRoom(pid);
+    if (room === undefined) throw new FaultlineError("UNSUPPORTED", noRoom, { pid });
+    const isLeftOver = unfilled().every((byte, index) => room.before[index] === byte);
+    return new Bridge(pid, room.address, isLeftOver ? room.before.fill(0) : room.before);
   }
 
   /** The `syscall` instruction; the way back follows. */

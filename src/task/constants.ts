@@ -113,6 +113,8 @@ export const syscalls = {
   epoll_ctl: 233,
   tgkill: 234,
   waitid: 247,
+  ioprio_set: 251,
+  ioprio_get: 252,
   inotify_add_watch: 254,
   openat: 257,
   pselect6: 270,
@@ -133,6 +135,7 @@ export const syscalls = {
   recvmmsg: 299,
   prlimit64: 302,
   sched_setattr: 314,
+  sched_getattr: 315,
   seccomp: 317,
   memfd_create: 319,
   userfaultfd: 323,
@@ -146,6 +149,7 @@ export const syscalls = {
   pidfd_getfd: 438,
   epoll_pwait2: 441,
   futex_waitv: 449,
+  mseal: 462,
 } as const;
 
 const syscallNames = new Map<number, string>(Object.entries(syscalls).map(([name, number]) => [number, name]));
@@ -209,6 +213,8 @@ export const protection = { read: 1, write: 2, execute: 4 } as const;
 export const mapFlag = {
   shared: 0x01,
   private: 0x02,
+  /** In place of private, since Linux 6.11. */
+  droppable: 0x08,
   fixed: 0x10,
   anonymous: 0x20,
   growsDown: 0x100,
@@ -231,9 +237,14 @@ export const prctlOperation = {
   setSeccomp: 22,
   capBsetRead: 23,
   capBsetDrop: 24,
+  getTimestampCounter: 25,
+  setTimestampCounter: 26,
   getSecurebits: 27,
   setSecurebits: 28,
+  setTimerSlack: 29,
   getTimerSlack: 30,
+  setMemoryErrorPolicy: 33,
+  getMemoryErrorPolicy: 34,
   setMm: 35,
   setChildSubreaper: 36,
   getChildSubreaper: 37,
@@ -243,8 +254,21 @@ export const prctlOperation = {
   setThpDisable: 41,
   getThpDisable: 42,
   capAmbient: 47,
+  setDenyWriteExecute: 65,
+  getDenyWriteExecute: 66,
+  setMemoryMerge: 67,
+  getMemoryMerge: 68,
   timerCreateRestoreIds: 77,
 } as const;
+
+/** PR_MCE_KILL_DEFAULT. */
+export const memoryErrorPolicyDefault = 2;
+
+/** sched(7). */
+export const schedulingPolicy = { fifo: 1, roundRobin: 2, idle: 5, deadline: 6 } as const;
+
+/** ioprio_set(2). */
+export const ioPriority = { ofProcess: 1, classShift: 13, realtime: 1, bestEffort: 2, idle: 3 } as const;
 
 /** Kernel-internal results that mean "restart this call" (linux/errno.h). */
 export const restart = { sys: 512, noIntr: 513, noHand: 514, restartBlock: 516 } as const;

@@ -190,6 +190,8 @@ export interface Mapping {
   readonly flags: ReadonlySet<string>;
   /** Resident pages, KiB. */
   readonly residentKiB: number;
+  /** pkeys(7); 0 where there is none. */
+  readonly protectionKey: number;
 }
 
 const mappingHeader = /^([0-9a-f]+)-([0-9a-f]+) (....) ([0-9a-f]+) ([0-9a-f]+:[0-9a-f]+) (\d+) *(.*)$/;
@@ -210,6 +212,7 @@ export function parseMappings(text: string): Mapping[] {
         path: unescapePath(header[7] as string),
         flags: new Set(),
         residentKiB: 0,
+        protectionKey: 0,
       });
       continue;
     }
@@ -217,6 +220,7 @@ export function parseMappings(text: string): Mapping[] {
     if (last === undefined) continue;
     if (line.startsWith("VmFlags:")) last.flags = new Set(line.slice(8).trim().split(/\s+/));
     else if (line.startsWith("Rss:")) last.residentKiB = Number.parseInt(line.slice(4), 10);
+    else if (line.startsWith("ProtectionKey:")) last.protectionKey = Number.parseInt(line.slice(14), 10);
   }
   return mappings;
 }

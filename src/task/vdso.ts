@@ -1,8 +1,9 @@
-// The vdso of a task, and the bytes in it that nobody uses: room for a few instructions before the task has any memory of
-// ours. Facts of ELF (elf(5)); nothing is written here.
-import { readFileSync } from "node:fs";
+// The bytes of a task's vdso, or of its program's text, that nobody uses: room for a few instructions before the task has any
+// memory of ours. Facts of ELF (elf(5)); nothing is written here.
 import { FaultlineError } from "../errors";
-import { peekMemory } from "./taskMemory";
+import { native } from "../native";
+import { pageSize } from "./constants";
+import { readProc } from "./proc";
 
 /** Offsets in struct Elf64_Ehdr, and in struct Elf64_Phdr. */
 const programTableOffset = 0x20;
@@ -48,9 +49,43 @@ export function unusedRoom(elf: Uint8Array, needed: number): number | undefined 
     .find((offset) => offset + needed <= elf.length);
 }
 
-/** A task's vdso as it is mapped. UNSUPPORTED where it has none. */
-export function readVdso(pid: number): { readonly start: number; readonly bytes: Uint8Array } {
-  const range = findVdso(readFileSync(`/proc/${pid}/maps`, "latin1"));
-  if (range === undefined) throw new FaultlineError("UNSUPPORTED", "the task has no vdso", { pid });
-  return { start: range.start, bytes: peekMemory(pid, range.start, range.end - range.start) };
+/** Unused bytes of a task in executable memory, and what is there now. */
+export interface UnusedRoom {
+  readonly address: number;
+  readonly before: Uint8Array;
+}
+
+/**
+ * Room for `needed` bytes in a task's vdso; where it has none (it can be unmapped), at the end of a text segment, which a
+ * linker fills up with zeros. Undefined where there is neither. `leftOver`: how what a killed dumper left there begins.
+ */
+export function findUnusedRoom(pid: number, needed: number, leftOver: Uint8Array): UnusedRoom | undefined {
+  const maps = readProc(pid, "maps");
+  const vdso = findVdso(maps);
+  if (vdso === undefined) return paddingRoom(pid, maps, needed, leftOver);
+  const bytes = new Uint8Array(vdso.end - vdso.start);
+  if (native.vmRead(pid, vdso.start, bytes) !== bytes.length) {
+    throw new FaultlineError("NOT_FOUND", "the task's vdso is gone meanwhile", { pid });
+  }
+  const offset = unusedRoom(bytes, needed);
+  if (offset === undefined) return undefined;
+  return { address: vdso.start + offset, before: bytes.slice(offset, offset + needed) };
+}
+
+function paddingRoom(pid: number, maps: string, needed: number, leftOver: Uint8Array): UnusedRoom | undefined {
+  for (const line of maps.split("\n")) {
+    const range = /^[0-9a-f]+-([0-9a-f]+) r-xp .* \//.exec(line);
+    if (range === null) continue;
+    const end = Number.parseInt(range[1] as string, 16);
+    const page = new Uint8Array(pageSize);
+    // A mapping may be longer than its file, where nothing can be read.
+    if (native.vmRead(pid, end - pageSize, page) !== pageSize) continue;
+    const offset = Math.floor((pageSize - needed) / alignment) * alignment;
+    const before = page.slice(offset, offset + needed);
+    const isOurs = leftOver.every((byte, index) => before[index] === byte);
+    // More of them, so that what is code does not lead into it.
+    const isPadding = page.subarray(offset - alignment, isOurs ? offset : pageSize).every((byte) => byte === 0);
+    if (isPadding) return { address: end - pageSize + offset, before };
+  }
+  return undefined;
 }

@@ -235,6 +235,7 @@ function taskCore(task: FrozenTask, state: TaskState): Init<TaskCoreEntry> {
     child_subreaper: state.childSubreaper,
     stop_signo: task.state === "stopped" ? task.stopSignal : undefined,
     exit_signal: unusualExitSignal(task),
+    attributes: state.attributes,
     membarrier_registration_mask: state.membarrierRegistrations === 0 ? undefined : state.membarrierRegistrations,
   };
 }
@@ -263,6 +264,7 @@ function threadCore(
     sched_policy: stat.policy,
     sched_prio: stat.realtimePriority === 0 ? undefined : stat.realtimePriority,
     cpus_allowed: processors(status),
+    attributes: state.attributes,
     blk_sigset: isLeader ? undefined : tracee.getSignalMask(),
     sas: { ss_sp: state.altStack.pointer, ss_size: state.altStack.size, ss_flags: state.altStack.flags },
     pdeath_sig: state.parentDeathSignal === 0 ? undefined : state.parentDeathSignal,

@@ -3,6 +3,7 @@
 import { closeSync, existsSync, openSync, readlinkSync, readSync, statSync } from "node:fs";
 import { FaultlineError } from "../../errors";
 import { native } from "../../native";
+import { bridgeRoom, noRoom } from "../bridge";
 import { kcmpType } from "../constants";
 import { listProc, type Mapping, parseFields, parseMappings, pathText, readProc, readStat, threadsOf } from "../proc";
 import { buildId } from "./buildId";
@@ -36,7 +37,18 @@ export interface ObstacleOptions {
   readonly ghostLimitBytes: number;
 }
 
-const namespaces = ["cgroup", "ipc", "mnt", "net", "pid", "pid_for_children", "time", "user", "uts"] as const;
+const namespaces = [
+  "cgroup",
+  "ipc",
+  "mnt",
+  "net",
+  "pid",
+  "pid_for_children",
+  "time",
+  "time_for_children",
+  "user",
+  "uts",
+] as const;
 const streamType = 1;
 
 /** A terminal that is no pair's master. */
@@ -243,7 +255,17 @@ function taskObstacles(pid: number): Obstacle[] {
     if (namespaceOf(pid, name) !== namespaceOf("self", name)) add(`another ${name} namespace`);
   }
   if (isCompat(pid)) add("a 32-bit program");
+  else if (lacksRoom(pid)) add(noRoom);
   return found;
+}
+
+/** Whether the task has no room for a dump's instructions; it may just be starting a program, or ending. */
+function lacksRoom(pid: number): boolean {
+  for (let tries = 1; tries < triesMax; tries++) {
+    if (!hasMemory(pid) || bridgeRoom(pid) !== undefined) return false;
+    pause(triesPauseMs);
+  }
+  return true;
 }
 
 function namespaceOf(pid: number | "self", name: string): string {

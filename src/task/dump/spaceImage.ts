@@ -65,6 +65,9 @@ function vmaEntry(pid: number, vma: Vma, files: SpaceFiles): Init<VmaEntry> {
     status: vma.status,
     fd: -1n,
     madv: vma.advice === 0n ? undefined : vma.advice,
+    lock_on_fault: vma.mapping.flags.has("lf") ? true : undefined,
+    // The kernel's own mappings are sealed again by itself, where it does that.
+    sealed: vma.mapping.flags.has("sl") && !vma.mapping.path.startsWith("[v") ? true : undefined,
   };
   const name = rangeName(vma);
   switch (vma.kind) {

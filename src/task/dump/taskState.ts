@@ -1,10 +1,13 @@
 // The state that only a task itself can tell: asked by one batch of system calls inside it per thread. Raw values out;
 // coreImage.ts makes image records of them. The task is left exactly as it was found, whatever happens.
+import type { Init } from "../../images/message";
+import type { TaskAttributesEntry, ThreadAttributesEntry } from "../../images/messages";
 import { Batch, type BatchResult, type Call, type Slot } from "../batch";
 import { Bridge } from "../bridge";
 import { prctlOperation, signalCount, signals, syscalls } from "../constants";
 import { type AgentSpace, AgentThread, chooseStopSignal, closeAgent, openAgent } from "../injector";
 import { parseFields, readProc, statusMask } from "../proc";
+import { askTaskAttributes, askThreadAttributes } from "./attributes";
 import type { FrozenTask } from "./freeze";
 import { closest, type Reading, TimerQuestions, type TimerValue, valuesAt } from "./timers";
 
@@ -42,6 +45,7 @@ export interface ThreadState {
   readonly robustList: { readonly head: bigint; readonly length: bigint };
   readonly parentDeathSignal: number;
   readonly securebits: number;
+  readonly attributes: Init<ThreadAttributesEntry>;
 }
 
 export interface TaskState {
@@ -55,6 +59,7 @@ export interface TaskState {
   readonly childSubreaper: boolean;
   readonly membarrierRegistrations: number;
   readonly umask: number;
+  readonly attributes: Init<TaskAttributesEntry>;
 }
 
 interface ThreadQuestions {
@@ -65,6 +70,7 @@ interface ThreadQuestions {
   readonly robustLength: Slot;
   readonly deathSignal: Slot;
   readonly securebits: Call;
+  readonly attributes: (result: BatchResult) => Init<ThreadAttributesEntry>;
 }
 
 function askThread(batch: Batch): ThreadQuestions {
@@ -78,7 +84,8 @@ function askThread(batch: Batch): ThreadQuestions {
   const deathSignal = batch.reserve(4);
   batch.call(syscalls.prctl, [prctlOperation.getPdeathSignal, deathSignal]);
   const securebits = batch.call(syscalls.prctl, [prctlOperation.getSecurebits]);
-  return { batch, altStack, tidAddress, robustHead, robustLength, deathSignal, securebits };
+  const attributes = askThreadAttributes(batch);
+  return { batch, altStack, tidAddress, robustHead, robustLength, deathSignal, securebits, attributes };
 }
 
 function threadAnswers(tid: number, asked: ThreadQuestions, result: BatchResult): ThreadState {
@@ -97,6 +104,7 @@ function threadAnswers(tid: number, asked: ThreadQuestions, result: BatchResult)
     },
     parentDeathSignal: result.data(asked.deathSignal).getInt32(0, true),
     securebits: result.value(asked.securebits),
+    attributes: asked.attributes(result),
   };
 }
 
@@ -112,9 +120,10 @@ interface TaskQuestions {
   readonly thpDisabled: Call;
   readonly subreaper: Slot;
   readonly membarrier: Call;
+  readonly attributes: (result: BatchResult) => Init<TaskAttributesEntry>;
 }
 
-function askTask(batch: Batch, timers: readonly TimerFacts[]): TaskQuestions {
+function askTask(batch: Batch, task: FrozenTask, timers: readonly TimerFacts[]): TaskQuestions {
   const actions = new Map<number, Slot>();
   for (let signal = 1; signal <= signalCount; signal++) {
     if (signal === signals.SIGKILL || signal === signals.SIGSTOP) continue;
@@ -133,6 +142,7 @@ function askTask(batch: Batch, timers: readonly TimerFacts[]): TaskQuestions {
     thpDisabled: batch.call(syscalls.prctl, [prctlOperation.getThpDisable], { tolerate: true }),
     subreaper,
     membarrier: batch.call(syscalls.membarrier, [membarrierGetRegistrations], { tolerate: true }),
+    attributes: askTaskAttributes(batch, task),
   };
 }
 
@@ -241,7 +251,7 @@ export function askState(agent: TaskAgent, frozenNs: bigint): TaskState {
   const status = parseFields(readProc(task.pid, "status"));
   const questions = threads.map(() => askThread(new Batch()));
   const leaderBatch = (questions[0] as ThreadQuestions).batch;
-  const asked = askTask(leaderBatch, timers);
+  const asked = askTask(leaderBatch, task, timers);
   threads.forEach((thread, index) => {
     thread.start((questions[index] as ThreadQuestions).batch);
   });
@@ -276,5 +286,6 @@ export function askState(agent: TaskAgent, frozenNs: bigint): TaskState {
     childSubreaper: result.data(asked.subreaper).getInt32(0, true) !== 0,
     membarrierRegistrations: Math.max(0, result.value(asked.membarrier)),
     umask: Number.parseInt(status.get("Umask") ?? "022", 8),
+    attributes: asked.attributes(result),
   };
 }

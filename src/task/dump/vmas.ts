@@ -94,6 +94,7 @@ function statusOf(kind: VmaKind, mapping: Mapping, isPrivate: boolean): number {
 
 function flagsOf(kind: VmaKind, mapping: Mapping, isPrivate: boolean): number {
   let flags: number = isPrivate ? mapFlag.private : mapFlag.shared;
+  if (mapping.flags.has("dp")) flags = mapFlag.droppable;
   if (["anonymous", "shared-anonymous", "vdso", "vvar", "vsyscall", "sysv"].includes(kind)) flags |= mapFlag.anonymous;
   if (mapping.flags.has("gd")) flags |= mapFlag.growsDown;
   if (mapping.flags.has("lo")) flags |= mapFlag.locked;
@@ -113,7 +114,8 @@ function vmaOf(mapping: Mapping): Vma {
   let advice = 0n;
   for (const [flag, bit] of Object.entries(adviceOf)) if (mapping.flags.has(flag)) advice |= 1n << BigInt(bit);
   const flags = flagsOf(kind, mapping, isPrivate);
-  const lazy = kind === "anonymous" && isPrivate && (flags & (mapFlag.locked | mapFlag.hugeTlb)) === 0;
+  const lazy =
+    kind === "anonymous" && isPrivate && (flags & (mapFlag.locked | mapFlag.hugeTlb | mapFlag.droppable)) === 0;
   const hasOffset = kind !== "anonymous" && kind !== "vdso" && kind !== "vvar" && kind !== "vsyscall";
   return {
     kind,
@@ -152,6 +154,9 @@ export function mappingObstacle(mapping: Mapping): string | undefined {
   if (flags.has("um") || flags.has("uw") || flags.has("ui")) return "memory registered with a userfaultfd";
   if (flags.has("ht")) return "huge page memory (hugetlbfs)";
   if (flags.has("ss")) return "a shadow stack";
+  // Memory that can only be executed gets one from the kernel, also when it is mapped again.
+  if (mapping.protectionKey !== 0 && !mapping.permissions.startsWith("--x"))
+    return "memory with a protection key (pkeys)";
   if (flags.has("io") || flags.has("pf")) return `device memory ${pathText(path)}`;
   if (path.startsWith("anon_inode:") || path.startsWith("/anon_hugepage")) return `a mapping of ${pathText(path)}`;
   if (path === "[uprobes]") return "uprobes are planted in it";

@@ -4,7 +4,8 @@
 // Everything else that a restore injects runs with our credentials, so these calls come after all of it.
 import type { CredsEntry, SeccompFilter, ThreadCoreEntry } from "../../images/messages";
 import type { Batch } from "../batch";
-import { prctlOperation, syscalls } from "../constants";
+import { prctlOperation, schedulingPolicy, syscalls } from "../constants";
+import { deadlineCall } from "./attributePlan";
 import type { Script } from "./script";
 import type { ThreadImage, TreeImage } from "./treeImage";
 
@@ -14,7 +15,7 @@ const ambient = { raise: 2, clearAll: 4 } as const;
 const seccompMode = { disabled: 0, strict: 1, filter: 2 } as const;
 const setModeFilter = 1;
 const filterFlags = 2 | 4; // SECCOMP_FILTER_FLAG_LOG and _SPEC_ALLOW; the others act only on installation
-const deadlinePolicy = 6;
+const resetOnForkFlag = 0x40000000;
 const policyMask = 0xff;
 
 /** The capabilities this kernel knows: one bit each, as the image has them in pairs of words. */
@@ -29,12 +30,14 @@ export interface OwnCredentials {
   readonly creds: CredsEntry;
   readonly lastCapability: number;
   readonly nice: number;
+  readonly loginId: number | undefined;
 }
 
 export function credentialProblems(thread: ThreadImage, tree: TreeImage): string[] {
   const own = thread.core.thread_core as ThreadCoreEntry;
   const problems: string[] = [];
-  if (((own.sched_policy ?? 0) & policyMask) === deadlinePolicy) problems.push("a deadline scheduling policy");
+  const byDeadline = ((own.sched_policy ?? 0) & policyMask) === schedulingPolicy.deadline;
+  if (byDeadline && own.attributes?.deadline === undefined) problems.push("deadline scheduling without its parameters");
   if (own.seccomp_mode === seccompMode.filter && filterChain(own, tree.seccompFilters) === undefined) {
     problems.push("its seccomp filters are not in the image");
   }
@@ -78,11 +81,13 @@ export function credentialCalls(script: Script, thread: ThreadImage, tree: TreeI
 
 function schedule(script: Script, own: ThreadCoreEntry, nice: number): void {
   const mask = own.cpus_allowed ?? new Uint8Array();
-  const batch = script.room(3, 32 + mask.length);
+  const batch = script.room(3, 96 + mask.length);
   // A machine without any of these processors lets the thread run anywhere.
   if (mask.length > 0) batch.call(syscalls.sched_setaffinity, [0, mask.length, batch.place(mask)], { tolerate: true });
-  const policy = own.sched_policy ?? 0;
-  if (policy !== 0) {
+  const { deadline, reset_on_fork: resetOnFork } = own.attributes ?? {};
+  const policy = (own.sched_policy ?? 0) | (resetOnFork === true ? resetOnForkFlag : 0);
+  if (deadline !== undefined) deadlineCall(batch, deadline);
+  else if (policy !== 0) {
     const parameter = batch.place(new Uint8Array(new Int32Array([own.sched_prio ?? 0]).buffer));
     batch.call(syscalls.sched_setscheduler, [0, policy, parameter], { purpose: `scheduling policy ${policy}` });
   }

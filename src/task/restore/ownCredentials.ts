@@ -2,11 +2,14 @@
 import { closeSync, openSync, readFileSync, readSync } from "node:fs";
 import { getPriority } from "node:os";
 import type { CredsEntry } from "../../images/messages";
+import { ownLoginId } from "./attributePlan";
 import type { OwnCredentials } from "./credentialPlan";
 
 const prctlSecurebitsUnknown = 0;
 
-let last: { readonly text: string; readonly nice: number; readonly own: OwnCredentials } | undefined;
+let last:
+  | { readonly text: string; readonly nice: number; readonly loginId: number | undefined; readonly own: OwnCredentials }
+  | undefined;
 let lastCapability: number | undefined;
 const buffer = Buffer.alloc(64 * 1024);
 
@@ -14,7 +17,10 @@ const buffer = Buffer.alloc(64 * 1024);
 export function readOwnCredentials(): OwnCredentials {
   const nice = getPriority();
   const text = credentialLines(readStatus());
-  if (last === undefined || last.text !== text || last.nice !== nice) last = { text, nice, own: parse(text, nice) };
+  const loginId = ownLoginId();
+  if (last === undefined || last.text !== text || last.nice !== nice || last.loginId !== loginId) {
+    last = { text, nice, loginId, own: { ...parse(text), nice, loginId } };
+  }
   return last.own;
 }
 
@@ -36,7 +42,7 @@ function credentialLines(status: string): string {
   return ids + status.slice(status.indexOf("\nCapInh:"), status.indexOf("\n", status.indexOf("\nCapAmb:") + 1));
 }
 
-function parse(text: string, nice: number): OwnCredentials {
+function parse(text: string): Pick<OwnCredentials, "creds" | "lastCapability"> {
   const fields = new Map<string, string>();
   for (const line of text.split("\n")) {
     const at = line.indexOf(":");
@@ -67,5 +73,5 @@ function parse(text: string, nice: number): OwnCredentials {
     groups: numbers("Groups"),
   };
   lastCapability ??= Number(readFileSync("/proc/sys/kernel/cap_last_cap", "latin1"));
-  return { creds, lastCapability, nice };
+  return { creds, lastCapability };
 }

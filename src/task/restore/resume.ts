@@ -4,6 +4,7 @@ import { checked, FaultlineError } from "../../errors";
 import { native } from "../../native";
 import { ptraceOption, signals } from "../constants";
 import { Tracee } from "../tracee";
+import { setAttributesFromOutside } from "./attributePlan";
 import { common, limitsOf } from "./processPlan";
 import { Script } from "./script";
 import { dropSignal, type ThreadState } from "./taskPlan";
@@ -26,6 +27,7 @@ export function setFromOutside(task: TaskImage): void {
       advice: "raising a hard limit needs CAP_SYS_RESOURCE",
     });
   });
+  setAttributesFromOutside(task);
   const score = common(task).oom_score_adj;
   const file = `/proc/${pid}/oom_score_adj`;
   if (score !== undefined && score !== Number(readFileSync(file, "latin1"))) writeFileSync(file, String(score));

@@ -67,10 +67,10 @@ function kindOf(vma: VmaEntry): Mapping["kind"] | undefined {
   return undefined;
 }
 
-/** CRIU's rule (can_be_lazy), and shared anonymous memory: private or shared anonymous, neither locked nor huge. */
+/** CRIU's rule (can_be_lazy), and shared anonymous memory: private or shared anonymous, neither locked, huge nor droppable. */
 function canBeLazy(vma: VmaEntry, kind: Mapping["kind"]): boolean {
   if (kind !== "private" && kind !== "shared") return false;
-  return (vma.flags & (mapFlag.locked | mapFlag.hugeTlb)) === 0;
+  return (vma.flags & (mapFlag.locked | mapFlag.hugeTlb | (kind === "private" ? mapFlag.droppable : 0))) === 0;
 }
 
 function checkRange(vma: VmaEntry, problems: string[]): boolean {
@@ -232,8 +232,10 @@ function mapOne(script: Script, mapping: Mapping, descriptors: SpaceDescriptors)
   let flags = (vma.flags & kept) | mapFlag.fixedNoReplace;
   let descriptor = -1;
   let offset = 0;
-  if (mapping.kind === "private") flags |= mapFlag.private | mapFlag.anonymous;
-  else {
+  if (mapping.kind === "private") {
+    flags |= mapFlag.anonymous;
+    flags |= (vma.flags & mapFlag.droppable) === 0 ? mapFlag.private : mapFlag.droppable;
+  } else {
     flags |= mapping.kind === "file-private" ? mapFlag.private : mapFlag.shared;
     offset = Number(vma.pgoff);
     const id = Number(vma.shmid);

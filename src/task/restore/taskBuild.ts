@@ -18,7 +18,8 @@ import type { Contents } from "./taskPlan";
 import type { TreeBuild } from "./treeBuild";
 import type { TaskImage } from "./treeImage";
 
-const mlock = 149;
+const mlock2 = 325;
+const lockOnFault = 1;
 
 /** The userfaultfd of one task and what is missing behind it. */
 export interface LazyTask {
@@ -74,11 +75,17 @@ function buildMappings(
   return { task, uffd, layout, missingPages };
 }
 
+/** What must follow the contents: locks, which bring pages, and seals, after which nothing can be changed. */
 function lockMappings(host: AgentHost, space: SpacePlan): void {
   const script = new Script();
   for (const mapping of space.mappings) {
-    if (!mapping.locked) continue;
-    script.room(1).call(mlock, [mapping.start, mapping.end - mapping.start], { purpose: "locking memory" });
+    const length = mapping.end - mapping.start;
+    const { lock_on_fault: onFault, sealed } = mapping.vma;
+    const batch = script.room(2);
+    if (mapping.locked) {
+      batch.call(mlock2, [mapping.start, length, onFault === true ? lockOnFault : 0], { purpose: "locking memory" });
+    }
+    if (sealed === true) batch.call(syscalls.mseal, [mapping.start, length, 0], { purpose: "sealing memory" });
   }
   host.run(script);
 }

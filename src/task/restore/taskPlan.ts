@@ -7,6 +7,7 @@ import type { Call } from "../batch";
 import { pageSize, prctlOperation, signals, syscalls } from "../constants";
 import type { Registers } from "../registers";
 import { composeXstate, xstateLayout } from "../xstate";
+import { loginIdCalls, taskAttributeCalls } from "./attributePlan";
 import { cloneThread } from "./clone";
 import { credentialCalls, type OwnCredentials, usesSeccomp } from "./credentialPlan";
 import { closeMasters, placeDescriptors, takeLocks } from "./filePlan";
@@ -91,6 +92,7 @@ export class Composition {
       script.append(plan.files.objects);
       script.append(plan.files.make);
     }
+    loginIdCalls(script, task, this.credentials.loginId);
     clearSpace(script, plan.hole);
     makeMappings(script, space, plan.files);
     if (this.eager || lazySpans(space).length === 0) return { script, uffd: undefined };
@@ -146,6 +148,7 @@ export class Composition {
     dropChildSignals(script, this.plan.tree, task);
     pendingProcessSignals(script, task.pid, task.core);
     timerCalls(script, task);
+    taskAttributeCalls(script, task);
     if (!this.dropsPrivileges(task)) dumpableCall(script, task);
   }
 

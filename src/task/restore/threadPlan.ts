@@ -4,6 +4,7 @@ import type { CoreEntry, SiginfoEntry, ThreadCoreEntry, UserX86RegsEntry } from 
 import { encodeText } from "../../images/text";
 import { prctlOperation, signalCount, syscalls } from "../constants";
 import { notInSyscall, Registers, registerNames } from "../registers";
+import { threadAttributeCalls } from "./attributePlan";
 import type { Script } from "./script";
 import type { ThreadImage } from "./treeImage";
 
@@ -54,6 +55,7 @@ export function threadCalls(script: Script, thread: ThreadImage, comm: string): 
   }
   const name = Buffer.concat([encodeText(comm).subarray(0, commBytesMax - 1), Buffer.from([0])]);
   batch.call(syscalls.prctl, [prctlOperation.setName, batch.place(name), 0, 0, 0]);
+  threadAttributeCalls(script, own.attributes);
 }
 
 /** Queues the signals that were pending for this thread alone. */
