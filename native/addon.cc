@@ -4,6 +4,7 @@
 static Napi::Object init(Napi::Env env, Napi::Object exports) {
   faultline::registerAnalyze(env, exports);
   faultline::registerCodec(env, exports);
+  faultline::registerCopy(env, exports);
   faultline::registerAhead(env, exports);
   faultline::registerLock(env, exports);
   faultline::registerSegment(env, exports);

@@ -285,8 +285,10 @@ export interface Addon {
   waitTask(tid: number, options: number, timeoutMs: number, status: Int32Array): number;
   vmRead(pid: number, address: number, buffer: ArrayBufferView): number;
   vmWrite(pid: number, address: number, buffer: ArrayBufferView): number;
-  /** process_vm_readv of many (address, length) pairs, dense into `destination`; returns the bytes read before the first failure. */
-  vmReadRanges(pid: number, ranges: Float64Array, destination: ArrayBufferView): number;
+  /** Begins process_vm_readv of many (address, length) pairs, dense into `destination`. Returns a number for endCopy. */
+  startCopy(pid: number, ranges: Float64Array, destination: ArrayBufferView): number;
+  /** Waits for a copy, once; returns the bytes read before the first failure. */
+  endCopy(copy: number): number;
   /** pread(2) and pwrite(2). */
   readAt(fd: number, offset: number, buffer: ArrayBufferView): number;
   writeAt(fd: number, offset: number, buffer: ArrayBufferView): number;

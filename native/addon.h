@@ -29,6 +29,7 @@ inline int64_t result(int64_t value) {
 void registerAhead(Napi::Env env, Napi::Object exports);
 void registerAnalyze(Napi::Env env, Napi::Object exports);
 void registerCodec(Napi::Env env, Napi::Object exports);
+void registerCopy(Napi::Env env, Napi::Object exports);
 void registerLock(Napi::Env env, Napi::Object exports);
 void registerSegment(Napi::Env env, Napi::Object exports);
 void registerCpu(Napi::Env env, Napi::Object exports);

@@ -4,7 +4,6 @@
 
 #include <fcntl.h>
 #include <linux/kcmp.h>
-#include <pthread.h>
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -225,88 +224,6 @@ Napi::Value vmTransfer(Info info, long call) {
 Napi::Value vmRead(Info info) { return vmTransfer(info, SYS_process_vm_readv); }
 Napi::Value vmWrite(Info info) { return vmTransfer(info, SYS_process_vm_writev); }
 
-// A part of a copy out of a process: bytes [from, to) of its ranges laid one behind the other.
-struct RangeCopy {
-  pid_t pid;
-  const std::vector<iovec>* ranges;
-  uint8_t* target;
-  size_t from, to;
-  size_t done;
-  int error;
-};
-
-// The ranges from `at` on, as many as one call takes; one call moves at most MAX_RW_COUNT (2 GiB less a page).
-size_t nextRanges(const RangeCopy& copy, size_t at, size_t& index, size_t& passed, iovec* part, size_t& total) {
-  constexpr size_t parts_max = 512, bytes_max = size_t{64} << 20;
-  const std::vector<iovec>& ranges = *copy.ranges;
-  while (index < ranges.size() && passed + ranges[index].iov_len <= at) passed += ranges[index++].iov_len;
-  size_t count = 0, end = passed;
-  total = 0;
-  for (size_t i = index; i < ranges.size() && count < parts_max && total < bytes_max && at + total < copy.to; i++) {
-    const size_t skip = at + total - end;
-    const size_t length = std::min({ranges[i].iov_len - skip, copy.to - at - total, bytes_max - total});
-    part[count++] = {static_cast<char*>(ranges[i].iov_base) + skip, length};
-    total += length;
-    end += ranges[i].iov_len;
-  }
-  return count;
-}
-
-void* copyPart(void* argument) {
-  auto& copy = *static_cast<RangeCopy*>(argument);
-  iovec part[512];
-  size_t index = 0, passed = 0;
-  while (copy.from + copy.done < copy.to) {
-    const size_t at = copy.from + copy.done;
-    size_t total = 0;
-    const size_t count = nextRanges(copy, at, index, passed, part, total);
-    iovec local{copy.target + at, total};
-    const long got = syscall(SYS_process_vm_readv, copy.pid, &local, 1, part, count, 0);
-    if (got < 0) copy.error = errno;
-    if (got <= 0) break;
-    copy.done += got;
-  }
-  return nullptr;
-}
-
-// pid, Float64Array of (address, length) pairs, destination: the bytes read, dense and in order. Stops at the first
-// byte that cannot be read, so that a short count names the place. Several threads share a long copy: the task stands
-// meanwhile, and its processors are free.
-Napi::Value vmReadRanges(Info info) {
-  constexpr size_t worth_a_thread = size_t{8} << 20, threads_max = 4;
-  auto pairs = info[1].As<Napi::Float64Array>();
-  Bytes buffer = bytes(info[2]);
-  std::vector<iovec> ranges(pairs.ElementLength() / 2);
-  size_t total = 0;
-  for (size_t i = 0; i < ranges.size(); i++) {
-    ranges[i] = {reinterpret_cast<void*>(static_cast<uintptr_t>(pairs[i * 2])), static_cast<size_t>(pairs[i * 2 + 1])};
-    total += ranges[i].iov_len;
-  }
-  if (total > buffer.length) return number(info.Env(), -EOVERFLOW);
-  const size_t processors = std::max(1L, sysconf(_SC_NPROCESSORS_ONLN));
-  const size_t parts = std::clamp(total / worth_a_thread, size_t{1}, std::min(processors, threads_max));
-  const size_t share = (total / parts) & ~size_t{4095};
-  RangeCopy copies[threads_max];
-  pthread_t threads[threads_max];
-  bool started[threads_max] = {};
-  for (size_t i = parts; i-- > 0;) {
-    copies[i] = {i32(info[0]), &ranges, buffer.data, i * share, i + 1 == parts ? total : (i + 1) * share, 0, 0};
-    if (i > 0) started[i] = pthread_create(&threads[i], nullptr, copyPart, &copies[i]) == 0;
-    if (!started[i]) copyPart(&copies[i]);
-  }
-  size_t done = 0;
-  int error = 0;
-  bool whole = true;
-  for (size_t i = 0; i < parts; i++) {
-    if (started[i]) pthread_join(threads[i], nullptr);
-    if (!whole) continue;
-    done += copies[i].done;
-    error = copies[i].error;
-    whole = copies[i].from + copies[i].done == copies[i].to;
-  }
-  return number(info.Env(), done == 0 && error != 0 ? -error : static_cast<int64_t>(done));
-}
-
 // Descriptor (of /proc/pid/mem or any file), offset, buffer: pread(2) and pwrite(2).
 Napi::Value readAt(Info info) {
   Bytes buffer = bytes(info[2]);
@@ -427,7 +344,6 @@ void registerPtrace(Napi::Env env, Napi::Object exports) {
   add("waitTask", wait);
   add("vmRead", vmRead);
   add("vmWrite", vmWrite);
-  add("vmReadRanges", vmReadRanges);
   add("readAt", readAt);
   add("writeAt", writeAt);
   add("writeRanges", writeRanges);

@@ -113,6 +113,7 @@ function gather(collector: Collector, tree: FrozenTree, options: ObstacleOptions
     else addTask(collector, task, tree.frozenNs, ids.of(task.pid), options);
   }
   addSharedObjects(collector);
+  collector.store.settle();
   collector.seccomp.write(images);
   addClocks(images);
 }
@@ -160,6 +161,8 @@ function addTask(
 ): void {
   const { images, regular } = collector;
   const { pid } = task;
+  // What is asked runs inside the task, whose memory may be that of the one before (CLONE_VM).
+  collector.store.settle();
   const state = askTask(task, frozenNs);
   const vmas = classifyMappings(parseMappings(readProc(pid, "smaps")));
   if (ids.first.vm) {

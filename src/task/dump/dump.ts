@@ -95,7 +95,7 @@ export async function dump(options: DumpOptions): Promise<DumpResult> {
   progress("prepare");
   const folder = new ImageFolder(options.directory);
   try {
-    const store = new PageStore();
+    using store = new PageStore();
     store.reserve(residentBytes(options.pid) * reserveFactor + reserveSlackBytes);
     await new Promise((resume) => setImmediate(resume)); // lets an abort be heard before the freeze
     check();

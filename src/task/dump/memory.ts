@@ -101,7 +101,7 @@ export function wantedRuns(vmas: readonly Vma[], regions: readonly PageRegion[])
   return runs;
 }
 
-/** Copies the pages of one frozen address space. */
+/** Copies the pages of one frozen address space; the bytes are there when the store has settled. */
 export function copyAddressSpace(pid: number, vmas: readonly Vma[], store: PageStore): AddressSpaceCopy {
   const regions = scanPages(pid);
   const wanted = wantedRuns(vmas, regions);

@@ -15,10 +15,11 @@ export interface CopiedRun {
   readonly bytes: Uint8Array;
 }
 
-export class PageStore {
+export class PageStore implements Disposable {
   readonly #buffers: Uint8Array[] = [];
   #used = 0;
   #current = 0;
+  #copy: Batch | undefined;
 
   /** Makes room ahead of time, for about `bytes`. */
   reserve(bytes: number): void {
@@ -58,14 +59,18 @@ export class PageStore {
     }
   }
 
-  /** Copies page runs of a stopped process: (address, bytes) pairs in address order. */
+  /**
+   * Copies page runs of a stopped process: (address, bytes) pairs in address order. The bytes are there after settle(): until
+   * then the caller may do anything with the process but let it write to its memory.
+   */
   copyMemory(pid: number, runs: readonly { readonly address: number; readonly bytes: number }[]): CopiedRun[] {
     const copied: CopiedRun[] = [];
     let batch: CopiedRun[] = [];
     let batchStart: { buffer: ArrayBufferLike; offset: number } | undefined;
     const flush = (): void => {
       if (batch.length === 0 || batchStart === undefined) return;
-      readBatch(pid, batch, batchStart);
+      this.settle();
+      this.#copy = startBatch(pid, batch, batchStart);
       copied.push(...batch);
       batch = [];
       batchStart = undefined;
@@ -81,6 +86,19 @@ export class PageStore {
     }
     flush();
     return copied;
+  }
+
+  /** Waits for the copy that is under way. Throws where a page could not be copied. */
+  settle(): void {
+    const copy = this.#copy;
+    this.#copy = undefined;
+    if (copy !== undefined) endBatch(copy);
+  }
+
+  /** Ends the copy that is under way, whatever comes of it. */
+  [Symbol.dispose](): void {
+    if (this.#copy !== undefined) native.endCopy(this.#copy.id);
+    this.#copy = undefined;
   }
 
   /** Copies pages that process_vm_readv(2) refuses (PROT_NONE) through /proc/PID/mem, or any file at its offsets. */
@@ -108,25 +126,42 @@ export class PageStore {
   }
 }
 
-function readBatch(pid: number, batch: readonly CopiedRun[], start: { buffer: ArrayBufferLike; offset: number }): void {
-  const pairs = new Float64Array(batch.length * 2);
+/** One copy at a time: several would only share the processors. */
+interface Batch {
+  readonly id: number;
+  readonly pid: number;
+  readonly runs: readonly CopiedRun[];
+}
+
+function startBatch(
+  pid: number,
+  runs: readonly CopiedRun[],
+  start: { buffer: ArrayBufferLike; offset: number },
+): Batch {
+  const pairs = new Float64Array(runs.length * 2);
   let total = 0;
-  batch.forEach((run, index) => {
+  runs.forEach((run, index) => {
     pairs[index * 2] = run.address;
     pairs[index * 2 + 1] = run.bytes.length;
     total += run.bytes.length;
   });
   const target = new Uint8Array(start.buffer, start.offset, total);
-  const got = checked(native.vmReadRanges(pid, pairs, target), "process_vm_readv", "cannot copy the task's memory", {
-    pid,
-  });
-  if (got === total) return;
+  return { id: copied(native.startCopy(pid, pairs, target), pid), pid, runs };
+}
+
+function copied(got: number, pid: number): number {
+  return checked(got, "process_vm_readv", "cannot copy the task's memory", { pid });
+}
+
+function endBatch({ id, pid, runs }: Batch): void {
+  const got = copied(native.endCopy(id), pid);
   let passed = 0;
-  const failed = batch.find((run) => {
+  const failed = runs.find((run) => {
     passed += run.bytes.length;
     return passed > got;
   });
-  throw new FaultlineError("SYSTEM", "a page of the task cannot be copied", { pid, address: failed?.address });
+  if (failed === undefined) return;
+  throw new FaultlineError("SYSTEM", "a page of the task cannot be copied", { pid, address: failed.address });
 }
 
 /** What lies beyond the end of the file stays zero. */

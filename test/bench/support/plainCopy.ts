@@ -4,8 +4,19 @@ import { scanPages, wantedRuns } from "../../../src/task/dump/memory";
 import { classifyMappings } from "../../../src/task/dump/vmas";
 import { parseMappings, readProc } from "../../../src/task/proc";
 
+/** A running program may give memory back between the scan and the copy. */
+const attemptsMax = 20;
+
 /** process_vm_readv(2) of every page that a dump of `pid` takes, into memory that is there already; milliseconds. */
 export function plainCopyMs(pid: number): number {
+  for (let attempt = 0; attempt < attemptsMax; attempt++) {
+    const tookMs = copyOnce(pid);
+    if (tookMs !== undefined) return tookMs;
+  }
+  throw new Error(`the memory of process ${pid} changes all the time`);
+}
+
+function copyOnce(pid: number): number | undefined {
   const vmas = classifyMappings(parseMappings(readProc(pid, "smaps")));
   const runs = wantedRuns(vmas, scanPages(pid)).filter(({ vma }) => (vma.protection & 1) !== 0);
   const total = runs.reduce((sum, { bytes }) => sum + bytes, 0);
@@ -15,8 +26,7 @@ export function plainCopyMs(pid: number): number {
   const start = process.hrtime.bigint();
   let copied = 0;
   for (const { address, bytes } of runs) {
-    const got = native.vmRead(pid, address, target.subarray(copied, copied + bytes));
-    if (got !== bytes) throw new Error(`${got} of ${bytes} bytes copied`);
+    if (native.vmRead(pid, address, target.subarray(copied, copied + bytes)) !== bytes) return undefined;
     copied += bytes;
   }
   return Number(process.hrtime.bigint() - start) / 1e6;
