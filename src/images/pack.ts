@@ -308,17 +308,21 @@ class Packing {
     }
   }
 
-  /** The blocks of the working sets of the page file's tasks, most wanted first; undefined where there are none. */
+  /**
+   * The working sets of the page file's tasks as blocks, most wanted first; undefined where there are none. They are blocks
+   * of their own: a set is scattered over many pages, and what lies around each would be read with it.
+   */
   private storageOrder(set: PageSet, borders: readonly number[], pagesPerBlock: number): BlockOrder | undefined {
-    const blocks = new BlockOrder(borders, pagesPerBlock);
-    for (const { name, pagemap } of set.pagemaps) {
+    const wanted = set.pagemaps.flatMap(({ name, pagemap }) => {
       const pid = /^pagemap-(\d+)\.img$/.exec(name)?.[1];
-      const wanted = pid === undefined ? undefined : this.workingSet(Number(pid));
-      for (const { firstPage, pageCount } of wanted?.ranges ?? []) {
-        for (const [from, to] of filePages(pagemap, firstPage, firstPage + pageCount)) blocks.want(from, to);
-      }
-    }
-    return blocks.firstBlocks.length === 0 ? undefined : blocks;
+      const ranges = pid === undefined ? [] : (this.workingSet(Number(pid))?.ranges ?? []);
+      return ranges.flatMap(({ firstPage, pageCount }) => [...filePages(pagemap, firstPage, firstPage + pageCount)]);
+    });
+    if (wanted.length === 0) return undefined;
+    const cuts = [...new Set([...borders, ...wanted.flat()])].sort((a, b) => a - b);
+    const blocks = new BlockOrder(cuts, pagesPerBlock);
+    for (const [from, to] of wanted) blocks.want(from, to);
+    return blocks;
   }
 
   /** It is a hint: one that cannot be read changes only the order. */
