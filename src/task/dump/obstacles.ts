@@ -441,5 +441,5 @@ function inetObstacle(fd: number, options: ObstacleOptions): string | undefined 
   if (!options.tcpEstablished) {
     return "a TCP connection; use --tcp-established to take it along, --tcp-close to restore it closed";
   }
-  return connectedStates.has(facts.state) ? undefined : "a TCP connection that is just opening or ending";
+  return connectedStates.has(facts.state) ? undefined : "a TCP connection that is just opening";
 }

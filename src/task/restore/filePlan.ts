@@ -221,7 +221,6 @@ function groupBy<T>(items: readonly T[], keyOf: (item: T) => number | undefined)
 
 function planConnections(context: FileContext, files: readonly FileEntry[], machine: FileMachine): void {
   const connections: Connection[] = [];
-  const all = files.flatMap((file) => (file.isk === undefined ? [] : [file.isk]));
   for (const { isk: socket } of files) {
     if (socket === undefined || !isConnection(socket) || inetObstacle(socket) !== undefined) continue;
     if (machine.tcpClose) {
@@ -233,7 +232,7 @@ function planConnections(context: FileContext, files: readonly FileEntry[], mach
       context.problems.push(`file ${socket.id}: an established TCP connection; say --tcp-established or --tcp-close`);
       continue;
     }
-    const obstacle = connectionObstacle(socket, all);
+    const obstacle = connectionObstacle(socket);
     if (obstacle !== undefined) context.problems.push(`file ${socket.id}: ${obstacle}`);
     else if (stream === undefined) context.problems.push(`file ${socket.id}: its tcp-stream image is missing`);
     else connections.push({ socket, stream });

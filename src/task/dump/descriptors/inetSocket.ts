@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { FaultlineError } from "../../../errors";
 import { native } from "../../../native";
 import { solSocket } from "../../socketOptions";
+import { connectionState } from "../../tcpStates";
 import type { ImageSet } from "../imageSet";
 import type { OpenFile } from "../openFile";
 import { integerOption, socketOptions } from "./socketOptions";
@@ -70,16 +71,26 @@ export function inetFacts(fd: number): InetFacts {
   return { family, type, protocol, state, backlog, waiting, source: address(fd, false, family), target };
 }
 
-/** Where a raw socket is connected to, which getpeername(2) does not tell: from the lists of proc_net(5). */
-function rawPeer(inode: number, family: number): number[] {
+/**
+ * Where a raw socket is connected to, or a TCP socket that nobody has answered yet, which getpeername(2) does not tell: from
+ * the lists of proc_net(5).
+ */
+function listedPeer(list: "raw" | "tcp", inode: number, family: number): { words: number[]; port: number } {
   const is6 = family === familyInet6;
-  for (const line of readFileSync(is6 ? "/proc/net/raw6" : "/proc/net/raw", "latin1").split("\n")) {
-    const words = line.trim().split(/\s+/);
-    if (Number(words[9]) !== inode) continue;
-    const address = (words[2] as string).split(":")[0] as string;
-    return (address.match(/.{8}/g) ?? []).map((word) => Number.parseInt(word, 16));
+  for (const line of readFileSync(`/proc/net/${list}${is6 ? "6" : ""}`, "latin1").split("\n")) {
+    const fields = line.trim().split(/\s+/);
+    if (Number(fields[9]) !== inode) continue;
+    const [address = "", port = "0"] = (fields[2] as string).split(":");
+    const words = (address.match(/.{8}/g) ?? []).map((word) => Number.parseInt(word, 16));
+    return { words, port: Number.parseInt(port, 16) };
   }
-  return new Array<number>(is6 ? 4 : 1).fill(0);
+  return { words: new Array<number>(is6 ? 4 : 1).fill(0), port: 0 };
+}
+
+function peerOf(facts: InetFacts, inode: number): { words: readonly number[]; port: number } {
+  if (facts.type === rawType) return { ...listedPeer("raw", inode, facts.family), port: facts.target.port };
+  const isOpening = facts.type === streamType && facts.state === connectionState.synSent;
+  return isOpening ? listedPeer("tcp", inode, facts.family) : facts.target;
 }
 
 export function addInetSocket(
@@ -104,17 +115,18 @@ export function addInetSocket(
     const ttl = integerOption(fd, solIp, ip.ttl);
     const tos = integerOption(fd, solIp, ip.tos);
     const is6 = facts.family === familyInet6;
+    const peer = peerOf(facts, file.inode);
     images.addFile("INETSK", {
       id,
       isk: {
         ...{ id, ino: file.inode, family: facts.family, type: facts.type, proto: facts.protocol },
         state: keep ? facts.state : tcpState.closed,
         src_port: facts.source.port,
-        dst_port: facts.target.port,
+        dst_port: peer.port,
         flags: file.flags,
         backlog: facts.backlog,
         src_addr: facts.source.words,
-        dst_addr: facts.type === rawType ? rawPeer(file.inode, facts.family) : facts.target.words,
+        dst_addr: [...peer.words],
         fown: file.owner(),
         opts: socketOptions(fd, false),
         v6only: is6 ? integerOption(fd, solIpv6, ipv6Only) !== 0 : undefined,

@@ -10,6 +10,7 @@ import type { Init } from "../../../images/message";
 import type { TcpStreamEntry } from "../../../images/messages";
 import { native } from "../../../native";
 import { socketOption, solSocket } from "../../socketOptions";
+import { connectionState, hasSentEnd } from "../../tcpStates";
 import type { ImageSet } from "../imageSet";
 import type { OpenFile } from "../openFile";
 import { integerOption } from "./socketOptions";
@@ -30,12 +31,12 @@ const tcpOption = {
 const repair = { on: 1, offSilently: -1 } as const;
 const queue = { none: 0, receive: 1, send: 2 } as const;
 const windowScaling = 4; // of tcp_info's tcpi_options
-const infoOffset = { options: 5, scales: 6 } as const;
+const infoOffset = { state: 0, options: 5, scales: 6 } as const;
 const request = { received: 0x541b, unsent: 0x894b, outstanding: 0x5411 } as const; // SIOCINQ, SIOCOUTQNSD, SIOCOUTQ
 const windowFields = ["snd_wl1", "snd_wnd", "max_window", "rcv_wnd", "rcv_wup"] as const;
 
-/** TCP states with a connection that can be taken along (include/net/tcp_states.h). */
-export const connectedStates: ReadonlySet<number> = new Set([1, 5, 8]); // ESTABLISHED, FIN_WAIT2, CLOSE_WAIT
+/** TCP states with a connection that can be taken along: all that a socket of a program can be in, but for SYN_RECV. */
+export const connectedStates: ReadonlySet<number> = new Set(Object.values(connectionState));
 
 interface Connection {
   readonly inode: number;
@@ -149,7 +150,9 @@ function readConnection(connection: Connection): {
   const received = queueBytes(connection, count(connection, request.received));
   const sentSequence = queueSequence(connection, queue.send);
   const sent = queueBytes(connection, count(connection, request.outstanding));
-  const unsent = count(connection, request.unsent);
+  // A FIN that waits behind them counts as a byte.
+  const end = hasSentEnd(info[infoOffset.state] as number) ? 1 : 0;
+  const unsent = Math.max(0, count(connection, request.unsent) - end);
   const window = new Uint32Array(windowFields.length);
   const got = native.getSocketOption(fd, solTcp, tcpOption.repairWindow, window);
   checked(got, "TCP_REPAIR_WINDOW", "a connection's windows cannot be read", { pid });

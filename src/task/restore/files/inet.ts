@@ -10,7 +10,7 @@ import { setInteger, setSocketOptions, socketOptionCalls } from "./socketOptions
 
 export const family = { unix: 1, inet: 2, inet6: 10 } as const;
 export const socketType = { stream: 1, datagram: 2, raw: 3, seqpacket: 5 } as const;
-export const tcpState = { established: 1, finWait2: 5, closed: 7, closeWait: 8, listening: 10 } as const;
+export const tcpState = { closed: 7, listening: 10 } as const;
 const errnos = { addressInUse: 98, addressNotAvailable: 99 } as const;
 const solIp = 0;
 const solTcp = 6;
