@@ -9,6 +9,8 @@ interface Options {
   tcpEstablished?: boolean;
   fileLocks?: boolean;
   linkRemap?: boolean;
+  extUnixSk?: boolean;
+  skipInFlight?: boolean;
   ghostLimit: number;
   json?: boolean;
 }
@@ -21,6 +23,8 @@ export function define(command: Command): void {
     .option("--tcp-established", "as for dump")
     .option("-l, --file-locks", "as for dump")
     .option("--link-remap", "as for dump")
+    .option("--ext-unix-sk", "as for dump")
+    .option("--skip-in-flight", "as for dump")
     .option("--ghost-limit <size>", "as for dump", bytesOption("--ghost-limit", 0), 1024 * 1024)
     .option("--json", "print JSON")
     .addHelpText(
@@ -41,6 +45,8 @@ export function define(command: Command): void {
               tcpClose: options.tcpClose ?? false,
               fileLocks: options.fileLocks ?? false,
               linkRemap: options.linkRemap ?? false,
+              externalUnix: options.extUnixSk ?? false,
+              skipWaiting: options.skipInFlight ?? false,
               ghostLimitBytes: options.ghostLimit,
             });
       const ok = machine.every((finding) => finding.ok || !finding.required) && obstacles.length === 0;

@@ -2,6 +2,8 @@
 import { type Command, Option } from "commander";
 import type { DumpOptions, DumpResult } from "../src/task/dump/dump";
 import type { Compression } from "../src/task/dump/pageImages";
+import { acceptCriuOptions } from "./support/criuOptions";
+import { openLog, type Say } from "./support/dumpLog";
 import { bytesOption, pidOption, secondsOption } from "./support/options";
 
 interface Options {
@@ -15,6 +17,11 @@ interface Options {
   tcpEstablished?: boolean;
   fileLocks?: boolean;
   linkRemap?: boolean;
+  extUnixSk?: boolean;
+  skipInFlight?: boolean;
+  workDir?: string;
+  logFile?: string;
+  verbose?: string | true;
   ghostLimit: number;
   timeout: number;
   json?: boolean;
@@ -30,6 +37,8 @@ export function define(command: Command): void {
     .option("-j, --shell-job", "session and terminal belong to a shell outside of the tree")
     .option("--tcp-close", "restore TCP connections closed")
     .option("--tcp-established", "take TCP connections along; restore needs it too")
+    .option("--skip-in-flight", "let TCP connections go that are not accepted yet")
+    .option("--ext-unix-sk", "take datagram unix sockets along that are connected to a name outside of the tree")
     .option("--link-remap", "give deleted files that have another name (a hard link) a name until the restore")
     .option("-l, --file-locks", "take file locks along")
     .option(
@@ -39,17 +48,26 @@ export function define(command: Command): void {
       1024 * 1024,
     )
     .option("--timeout <seconds>", "how long the tree may take to stop", secondsOption("--timeout", 0.001, 3600), 10)
-    .option("--json", "print the summary as JSON")
+    .option("-W, --work-dir <dir>", "where the log goes (default: the current directory)")
+    .option("-o, --log-file <file>", "write what is done there")
+    .option("-v, --verbose [level]", "say what is done, on stderr where there is no log")
+    .option("--json", "print the summary as JSON");
+  acceptCriuOptions(command)
     .addHelpText(
       "after",
       "\nExample:\n  $ faultline dump --tree 4711 --images-dir /var/tmp/checkpoint --leave-running\n",
     )
     .action(async (options: Options) => {
+      const say = openLog(options);
       const { dump } = require("../src/task/dump/dump") as typeof import("../src/task/dump/dump");
       const abort = new AbortController();
       const onSignal = (): void => abort.abort();
       for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(name, onSignal);
-      const result = await dump(dumpOptions(options, abort.signal));
+      const result = await dump(dumpOptions(options, abort.signal, say)).catch((error: Error) => {
+        say(error.message);
+        throw error;
+      });
+      for (const line of text(result).trimEnd().split("\n")) say(line);
       // Node gives signals their default action back when it has nothing more to do: one that comes then would end a dump
       // that succeeded as if it had failed. exit() leaves the handlers in place until the process is gone.
       process.stdout.write(options.json === true ? `${JSON.stringify(result)}\n` : text(result), (error) => {
@@ -58,7 +76,7 @@ export function define(command: Command): void {
     });
 }
 
-function dumpOptions(options: Options, signal: AbortSignal): DumpOptions {
+function dumpOptions(options: Options, signal: AbortSignal, say: Say): DumpOptions {
   return {
     pid: options.tree,
     directory: options.imagesDir,
@@ -69,9 +87,12 @@ function dumpOptions(options: Options, signal: AbortSignal): DumpOptions {
     tcpEstablished: options.tcpEstablished ?? false,
     fileLocks: options.fileLocks ?? false,
     linkRemap: options.linkRemap ?? false,
+    externalUnix: options.extUnixSk ?? false,
+    skipWaiting: options.skipInFlight ?? false,
     ghostLimitBytes: options.ghostLimit,
     freezeTimeoutMs: options.timeout * 1000,
     signal,
+    onProgress: ({ phase, elapsedMs }) => say(`${phase}, after ${elapsedMs.toFixed(1)} ms`),
   };
 }
 

@@ -6,6 +6,7 @@ import { checked, FaultlineError } from "../src/errors";
 import { native } from "../src/native";
 import type { ErrorPolicy, PagerOptions, SessionReport } from "../src/pager/requests";
 import type { ExitStatus, RestoreOptions, RestoreProgress, RestoreResult } from "../src/task/restore/restore";
+import { acceptCriuOptions } from "./support/criuOptions";
 import { bytesOption, onErrorHelp, policyOption, wholeOption } from "./support/options";
 import { guardStandardOutput } from "./support/standardOutput";
 import { signalDescriptor } from "./support/statusDescriptor";
@@ -19,6 +20,7 @@ interface Options {
   readonly shellJob?: true;
   readonly tcpEstablished?: true;
   readonly tcpClose?: true;
+  readonly extUnixSk?: true;
   readonly eager?: true;
   readonly force?: true;
   readonly stayLazy?: true;
@@ -54,6 +56,13 @@ export function define(command: Command): void {
     .option("--tcp-established", "keep established TCP connections")
     .option("--tcp-close", "close established TCP connections")
     .option("-l, --file-locks", "accepted as CRIU's: the locks in the image are always taken")
+    .option("--ext-unix-sk", "connect unix sockets again that were connected to a name outside of the image")
+    .option("--skip-in-flight", "accepted as CRIU's: connections not accepted yet are in no image")
+    .option(
+      "--ghost-limit <size>",
+      "accepted as CRIU's: deleted files in the image are always made",
+      bytesOption("--ghost-limit", 0),
+    )
     .option("--link-remap", "accepted as CRIU's: names that the dump gave are always taken away")
     .option("--eager", "read all pages before the tree runs")
     .option("--force", "go on where a mapped file has changed since the dump")
@@ -64,7 +73,8 @@ export function define(command: Command): void {
     .option("--on-error <policy>", onErrorHelp, policyOption("--on-error"), "kill")
     .option("-o, --log-file <file>", "where messages go once detached (default: nowhere)")
     .option("-v, --verbose [level]", "say what is done, on stderr")
-    .option("--json", "print what happened as JSON, one object a line")
+    .option("--json", "print what happened as JSON, one object a line");
+  acceptCriuOptions(command)
     .addHelpText(
       "after",
       `
@@ -91,6 +101,7 @@ async function run(options: Options): Promise<void> {
     shellJob: options.shellJob === true,
     tcpEstablished: options.tcpEstablished === true,
     tcpClose: options.tcpClose === true,
+    externalUnix: options.extUnixSk === true,
     record: options.record === true,
     workingSet: options.workingSet,
     onWarning: (line) => void process.stderr.write(`faultline: warning: ${line}\n`),

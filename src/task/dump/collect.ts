@@ -112,6 +112,7 @@ function gather(collector: Collector, tree: FrozenTree, options: ObstacleOptions
     if (task.state === "zombie") images.add(`core-${task.pid}.img`, "CORE", zombieCore(task));
     else addTask(collector, task, tree.frozenNs, ids.of(task.pid), options);
   }
+  collector.tables.unix.addExternals();
   addSharedObjects(collector);
   collector.store.settle();
   collector.seccomp.write(images);

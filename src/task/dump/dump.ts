@@ -41,6 +41,10 @@ export interface DumpOptions {
   readonly fileLocks?: boolean;
   /** A file that lost its name but has another (a hard link) gets one beside it, which the restore takes away. */
   readonly linkRemap?: boolean;
+  /** Datagram unix sockets that are connected to a name outside of the tree are connected to that name again. */
+  readonly externalUnix?: boolean;
+  /** TCP connections that are not accepted yet are let go. */
+  readonly skipWaiting?: boolean;
   /** Largest deleted file that is taken along, bytes. */
   readonly ghostLimitBytes?: number;
   /** How long a thread may take to stop, milliseconds. */
@@ -140,6 +144,8 @@ function obstacleOptions(options: DumpOptions): ObstacleOptions {
     tcpClose: options.tcpClose ?? false,
     fileLocks: options.fileLocks ?? false,
     linkRemap: options.linkRemap ?? false,
+    externalUnix: options.externalUnix ?? false,
+    skipWaiting: options.skipWaiting ?? false,
     ghostLimitBytes: options.ghostLimitBytes ?? ghostLimitBytesDefault,
   };
 }

@@ -12,7 +12,7 @@ import { inetFacts, rawType, tcpState } from "./descriptors/inetSocket";
 import { netlinkObstacle } from "./descriptors/netlinkSocket";
 import { connectedStates } from "./descriptors/tcpConnections";
 import { isPacketMaster } from "./descriptors/terminals";
-import { hasSent, unixSockets } from "./descriptors/unixSockets";
+import { hasSent, isReachable, unixSockets } from "./descriptors/unixSockets";
 import { hasBreakingLease } from "./fileLocks";
 import { socketDescriptor, typeOf } from "./filesTable";
 import { hasOtherThreads, isForking, pause, treeOf } from "./freeze";
@@ -34,6 +34,8 @@ export interface ObstacleOptions {
   readonly fileLocks: boolean;
   /** A file that lost its name but has another gets one for the restore. */
   readonly linkRemap: boolean;
+  readonly externalUnix: boolean;
+  readonly skipWaiting: boolean;
   readonly ghostLimitBytes: number;
 }
 
@@ -115,7 +117,7 @@ export function findObstacles(root: number, options: ObstacleOptions): Obstacle[
     if (master === undefined && !options.shellJob)
       found.push({ pid, fd, reason: "a terminal of outside; use --shell-job" });
   }
-  return [...found, ...unixObstacles(survey.unix)];
+  return [...found, ...unixObstacles(survey.unix, options)];
 }
 
 const triesMax = 100;
@@ -191,7 +193,7 @@ function lastingVforks(root: number): Obstacle[] {
 }
 
 /** Unix sockets whose other end is not in the tree. */
-function unixObstacles(held: ReadonlyMap<number, { pid: number; fd: number }>): Obstacle[] {
+function unixObstacles(held: ReadonlyMap<number, { pid: number; fd: number }>, options: ObstacleOptions): Obstacle[] {
   if (held.size === 0) return [];
   const all = unixSockets();
   return [...held].flatMap(([inode, { pid, fd }]) => {
@@ -206,6 +208,10 @@ function unixObstacles(held: ReadonlyMap<number, { pid: number; fd: number }>): 
       return [{ pid, fd, reason: "a unix connection that is not accepted yet, and has sent something" }];
     }
     if (facts.peer === 0 || held.has(facts.peer)) return [];
+    const isNamed = isReachable(all.get(facts.peer));
+    if (isNamed && options.externalUnix) return [];
+    if (isNamed)
+      return [{ pid, fd, reason: "a unix socket connected to a name outside of the tree; use --ext-unix-sk" }];
     return [{ pid, fd, reason: `a unix socket connected to one outside of the tree (inode ${facts.peer})` }];
   });
 }
@@ -435,8 +441,8 @@ function inetObstacle(fd: number, options: ObstacleOptions): string | undefined 
   if (facts.type !== streamType) return unreadBytes(fd) > 0 ? "a UDP socket with unread datagrams" : undefined;
   if (facts.state === tcpState.closed || options.tcpClose) return undefined;
   if (facts.state === tcpState.listen) {
-    if (facts.waiting === 0) return undefined;
-    return `${facts.waiting} TCP connections not accepted yet; use --tcp-close to let them go`;
+    if (facts.waiting === 0 || options.skipWaiting) return undefined;
+    return `${facts.waiting} TCP connections not accepted yet; use --skip-in-flight to let them go`;
   }
   if (!options.tcpEstablished) {
     return "a TCP connection; use --tcp-established to take it along, --tcp-close to restore it closed";

@@ -33,7 +33,7 @@ import { deadFile, deadPid, deadPidfds, type HandedFile, handedFile, isOfLaterTa
 import { makeRegular, regularObstacle } from "./files/regular";
 import { type Connection, connectionObstacle, makeConnections } from "./files/tcp";
 import { type ForeignFile, makeTerminals } from "./files/tty";
-import { makeUnixSockets } from "./files/unix";
+import { isExternal, makeUnixSockets } from "./files/unix";
 import { Script } from "./script";
 import { makeShared, type SharedObject } from "./sharedMemory";
 import type { GhostFile, TaskImage, TreeImage } from "./treeImage";
@@ -72,6 +72,8 @@ export interface FileMachine {
   /** Connections are kept, or closed. */
   readonly tcpEstablished: boolean;
   readonly tcpClose: boolean;
+  /** Sockets outside of the image are connected to. */
+  readonly externalUnix: boolean;
   /** A path on the mounted file system with that device number, as the kernel counts devices (20 bits of minor). */
   mountOf(device: number): string | undefined;
   /** Whether nothing has that path now. */
@@ -133,7 +135,8 @@ export function planFiles(
   planPipes(context, files);
   planConnections(context, files, machine);
   const sockets = files.flatMap((file) => (file.usk === undefined ? [] : [file.usk]));
-  makeUnixSockets(context, sockets);
+  const outside = [...tree.files.values()].flatMap(({ usk }) => (usk !== undefined && isExternal(usk) ? [usk] : []));
+  makeUnixSockets(context, sockets, machine.externalUnix ? outside : []);
   const ttys = files.flatMap((file) => (file.tty === undefined ? [] : [file.tty]));
   const foreign = [...makeTerminals(context, ttys, tree.ttyData, machine.shellJob), ...planDead(context, files)];
   const handed = planHanded(context, files);

@@ -50,6 +50,8 @@ export interface PlanOptions {
   /** Established TCP connections are kept, or closed: one of them must be said where there are any. */
   readonly tcpEstablished?: boolean | undefined;
   readonly tcpClose?: boolean | undefined;
+  /** Unix sockets are connected to names outside of the image again. */
+  readonly externalUnix?: boolean | undefined;
 }
 
 /** The mount point of a device, from /proc/self/mountinfo (proc(5)). */
@@ -98,6 +100,7 @@ export function planRestore(tree: TreeImage, options: PlanOptions = {}): Restore
     shellJob: options.shellJob === true,
     tcpEstablished: options.tcpEstablished === true,
     tcpClose: options.tcpClose === true || tree.inventory.tcp_close === true,
+    externalUnix: options.externalUnix === true,
     mountOf,
     isFree: (path) => !existsSync(path),
     isPlainDevice: (path) => {

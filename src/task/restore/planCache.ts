@@ -27,8 +27,9 @@ export class PlanCache {
 
   /** The plan of a directory, from the images or as it was kept. Throws FaultlineErrors. The caller closes `images`. */
   prepare(path: string, options: PlanOptions & { readonly eager: boolean }, credentials: OwnCredentials): Prepared {
-    const { shellJob, tcpEstablished, tcpClose, eager } = options;
-    const key = `${ImageDirectory.resolve(path)} ${[shellJob, tcpEstablished, tcpClose, eager].map((is) => is === true)}`;
+    const { shellJob, tcpEstablished, tcpClose, externalUnix, eager } = options;
+    const wishes = [shellJob, tcpEstablished, tcpClose, externalUnix, eager].map((is) => is === true);
+    const key = `${ImageDirectory.resolve(path)} ${wishes}`;
     const known = this.#kept.get(key);
     this.#kept.delete(key);
     if (known !== undefined && known.composition.credentials === credentials && known.images.isUnchanged()) {

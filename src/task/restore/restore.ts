@@ -24,6 +24,8 @@ export interface RestoreOptions {
   /** Established TCP connections are kept, or closed. */
   readonly tcpEstablished?: boolean | undefined;
   readonly tcpClose?: boolean | undefined;
+  /** Unix sockets are connected to names outside of the image again. */
+  readonly externalUnix?: boolean | undefined;
   /** Notes which pages are touched, for the working set of the next restore (docs/working-set.md). */
   readonly record?: boolean | undefined;
   /** Installs the recorded working sets ahead of the touches. Default: yes. */

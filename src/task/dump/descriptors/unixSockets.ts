@@ -2,10 +2,12 @@
 // (unix(7), sock_diag(7)).
 import { closeSync, readlinkSync, statSync } from "node:fs";
 import { checked, FaultlineError } from "../../../errors";
+import type { Init } from "../../../images/message";
+import type { UnixSkEntry } from "../../../images/messages";
 import { native } from "../../../native";
 import { solSocket } from "../../socketOptions";
 import type { ImageSet } from "../imageSet";
-import type { OpenFile } from "../openFile";
+import { noOwner, type OpenFile } from "../openFile";
 import { integerOption, socketOptions } from "./socketOptions";
 
 const netlinkSockDiag = 4;
@@ -18,6 +20,10 @@ const diagHeader = 16;
 const familyUnix = 1;
 const soPeekOffset = 42;
 const streamType = 1;
+const datagramType = 2;
+const slash = 0x2f;
+/** USK_EXTERN of CRIU's images: a socket that is not restored, only connected to. */
+const external = 1;
 const packetType = 5;
 const receiveShutdown = 1;
 const packetBytesMax = 1024 * 1024;
@@ -105,6 +111,17 @@ function parseUnix(message: Buffer): UnixFacts {
   return { inode: message.readUInt32LE(4), type, state, name, peer, waiting, backlog, shutdown };
 }
 
+/** Whether a socket that stays where it is can be connected to again: a datagram socket with a name that leads to it. */
+export function isReachable(facts: UnixFacts | undefined): boolean {
+  if (facts === undefined || facts.type !== datagramType || facts.name.length === 0) return false;
+  return facts.name[0] === 0 || facts.name[0] === slash;
+}
+
+const noOptions = {
+  ...{ so_sndbuf: 0, so_rcvbuf: 0 },
+  ...{ so_snd_tmo_sec: 0n, so_snd_tmo_usec: 0n, so_rcv_tmo_sec: 0n, so_rcv_tmo_usec: 0n },
+};
+
 interface PendingQueue {
   readonly id: number;
   readonly file: OpenFile;
@@ -115,6 +132,8 @@ export class UnixSockets {
   readonly #images: ImageSet;
   #all: Map<number, UnixFacts> | undefined;
   #pending: PendingQueue[] = [];
+  readonly #added = new Set<number>();
+  readonly #heldBack: { readonly peer: number; readonly usk: Init<UnixSkEntry> }[] = [];
 
   constructor(images: ImageSet) {
     this.#images = images;
@@ -124,6 +143,7 @@ export class UnixSockets {
     this.#all ??= unixSockets();
     const facts = this.#all.get(file.inode);
     if (facts === undefined) throw new Error(`unix socket ${file.inode} is unknown to sock_diag`);
+    this.#added.add(facts.inode);
     const isListening = facts.state === listenState;
     file.withCopy((fd) => {
       if (this.#all?.get(facts.peer)?.waiting.includes(file.inode) === true && hasSent(fd)) {
@@ -140,24 +160,51 @@ export class UnixSockets {
       const opts = socketOptions(fd, true);
       const path = facts.name.length > 0 && facts.name[0] !== 0;
       const place = path ? namePlace(fd, file, facts.name) : undefined;
-      this.#images.addFile("UNIXSK", {
-        id,
-        usk: {
-          ...{ id, ino: file.inode, type: facts.type, state: facts.state, flags: file.flags, uflags: 0 },
-          backlog: isListening ? facts.backlog : 0,
-          peer: facts.peer,
-          fown: file.owner(),
-          opts,
-          name: path ? Buffer.concat([facts.name, Buffer.alloc(facts.name.at(-1) === 0 ? 0 : 1)]) : facts.name,
-          shutdown: facts.shutdown === 0 ? undefined : facts.shutdown,
-          deleted: place?.deleted === true ? true : undefined,
-          name_dir: place?.folder,
-          file_perms: place?.permissions,
-          ns_id: 2,
-        },
-      });
+      const usk = {
+        ...{ id, ino: file.inode, type: facts.type, state: facts.state, flags: file.flags, uflags: 0 },
+        backlog: isListening ? facts.backlog : 0,
+        peer: facts.peer,
+        fown: file.owner(),
+        opts,
+        name: imageName(facts.name),
+        shutdown: facts.shutdown === 0 ? undefined : facts.shutdown,
+        deleted: place?.deleted === true ? true : undefined,
+        name_dir: place?.folder,
+        file_perms: place?.permissions,
+        ns_id: 2,
+      };
+      if (!this.#added.has(facts.peer) && isReachable(this.#all?.get(facts.peer))) {
+        this.#heldBack.push({ peer: facts.peer, usk });
+      } else this.#images.addFile("UNIXSK", { id, usk });
     });
     if (!isListening) this.#pending.push({ id, file, facts });
+  }
+
+  /**
+   * Writes what was held back when all sockets of the tree are known: those whose peer is outside of it come behind an entry
+   * for that, as CRIU looks for peers only among those it has read.
+   */
+  addExternals(): void {
+    for (const { peer, usk } of this.#heldBack) {
+      const facts = this.#all?.get(peer);
+      if (facts !== undefined && !this.#added.has(peer)) {
+        this.#added.add(peer);
+        const id = this.#images.newFileId();
+        const base = {
+          id,
+          ino: peer,
+          type: facts.type,
+          state: listenState,
+          flags: 0,
+          uflags: external,
+          backlog: 0,
+          peer: 0,
+        };
+        const entry = { ...base, fown: noOwner, opts: noOptions, name: imageName(facts.name) };
+        this.#images.addFile("UNIXSK", { id, usk: entry });
+      }
+      this.#images.addFile("UNIXSK", { id: usk.id as number, usk });
+    }
   }
 
   /** Writes the queues of the sockets added since the last call; `idOf` gives the id of a descriptor in transit. */
@@ -199,6 +246,12 @@ export class UnixSockets {
       }
     });
   }
+}
+
+/** Paths end with a NUL in CRIU's images. */
+function imageName(name: Buffer): Buffer {
+  const isOpen = name.length > 0 && name[0] !== 0 && name.at(-1) !== 0;
+  return isOpen ? Buffer.concat([name, Buffer.alloc(1)]) : name;
 }
 
 function peek(fd: number): { bytes: Buffer; descriptors: number[] } | undefined {

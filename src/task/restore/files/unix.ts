@@ -29,7 +29,8 @@ export function unixObstacle(socket: UnixSkEntry, byInode: ReadonlyMap<number, U
   const kinds: readonly number[] = Object.values(socketType);
   if (!kinds.includes(socket.type)) return `a unix socket of type ${socket.type}`;
   if (socket.name.length >= addressBytesMax) return "a unix socket with an overlong name";
-  if (socket.peer !== 0 && !byInode.has(socket.peer)) return "a unix socket with its peer outside of the image";
+  if (socket.peer !== 0 && !byInode.has(socket.peer))
+    return "a unix socket with its peer outside of the image (--ext-unix-sk may help)";
   if (isPath(socket.name) && socket.name[0] !== 0x2f && socket.name_dir === undefined) {
     return "a unix socket bound to a relative path of unknown directory";
   }
@@ -336,13 +337,26 @@ function closedEnds(sockets: readonly UnixSkEntry[]): UnixSkEntry[] {
     .map((socket) => ({ ...socket, id: -socket.id, ino: -socket.ino, peer: socket.ino, name: Buffer.alloc(0) }));
 }
 
-export function makeUnixSockets(context: FileContext, all: readonly UnixSkEntry[]): void {
+/** USK_EXTERN of CRIU's images. */
+const external = 1;
+
+/** A socket that was outside of the tree, and is only connected to. */
+export function isExternal(socket: UnixSkEntry): boolean {
+  return (socket.uflags & external) !== 0;
+}
+
+/** `outside`: those sockets of others that may be connected to. */
+export function makeUnixSockets(
+  context: FileContext,
+  all: readonly UnixSkEntry[],
+  outside: readonly UnixSkEntry[],
+): void {
   const closed = closedEnds(all);
   const sockets = all.map((socket) => {
     const end = closed.find(({ peer }) => peer === socket.ino);
     return end === undefined ? socket : { ...socket, peer: end.ino };
   });
-  const byInode = new Map([...sockets, ...closed].map((socket) => [socket.ino, socket]));
+  const byInode = new Map([...sockets, ...closed, ...outside].map((socket) => [socket.ino, socket]));
   // A deleted name that another socket of the image has got since.
   const isOurs = ({ name }: UnixSkEntry): boolean =>
     sockets.some((other) => other.deleted !== true && name.length > 0 && other.name.equals(name));
@@ -351,5 +365,5 @@ export function makeUnixSockets(context: FileContext, all: readonly UnixSkEntry[
     return obstacle === undefined ? [] : [`file ${socket.id}: ${obstacle}`];
   });
   context.problems.push(...refused);
-  if (refused.length === 0) new UnixBuilder(context, [...sockets, ...closed]).build(sockets);
+  if (refused.length === 0) new UnixBuilder(context, [...sockets, ...closed, ...outside]).build(sockets);
 }
