@@ -93,6 +93,10 @@ export const WORKING_SET_ZERO_PAGES_MAX = 16384;
 export const WORKING_SET_VISITS_MAX = 256;
 /** Bytes of one step's advice to read ahead. */
 export const READ_AHEAD_STEP_BYTES = 2 * 1024 * 1024;
+/** Pieces of a working set that are looked up before a restore's processes are there: some 2 ms. */
+export const READ_AHEAD_LOOKUPS_MAX = 4096;
+/** Steps of that advice given at once: 8 MiB. */
+export const READ_AHEAD_FIRST_STEPS = 4;
 /** A gap in a file up to this long is read too, bytes: most storage takes longer to begin a read than to read that. */
 export const READ_AHEAD_GAP_BYTES = 64 * 1024;
 /** How long a restore lets its tasks wait for their working set before they run, microseconds. */

@@ -6,7 +6,8 @@ import type { InstallOutcome, LayoutEvent, Uffd } from "../uffd/port";
 import type { Doom } from "./doom";
 import { DrainPlan } from "./drainPlan";
 import type { PageSource } from "./pageSource";
-import type { Prefetch, ReadAheadPlan } from "./prefetch";
+import type { Prefetch } from "./prefetch";
+import type { ReadAheadPlan } from "./readAhead";
 import type { Recording } from "./recording";
 import type { Session } from "./session";
 

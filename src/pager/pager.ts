@@ -27,7 +27,8 @@ import { LATENCY_BOUNDS_US, LatencyHistogram } from "./latency";
 import { type Progress, progressPage } from "./missing";
 import type { PageSource } from "./pageSource";
 import { applyPolicy, type PolicyActions } from "./policy";
-import { Prefetch, type ReadAhead, ReadAheadPlan } from "./prefetch";
+import { Prefetch } from "./prefetch";
+import { type ReadAhead, ReadAheadPlan } from "./readAhead";
 import type { Recording } from "./recording";
 import type { PagerOptions, PagerReport, SessionReport } from "./requests";
 import { reportContext, Session } from "./session";
@@ -158,7 +159,7 @@ export class Pager implements PolicyActions {
     if (!this.contexts.has(context.uffd)) return;
     context.prefetch = new Prefetch(ranges);
     context.prefetchEarly = early;
-    if (this.hooks.readAhead !== undefined) context.readAhead = new ReadAheadPlan(context, ranges);
+    if (this.hooks.readAhead !== undefined) context.readAhead = ReadAheadPlan.ofMissing(context, ranges);
   }
 
   /** Whether working sets of the session are still being installed that may be before its tasks run. */

@@ -2,24 +2,9 @@
 // written: only what the layout says is missing is installed, from where the layout says, and what goes wrong is left to
 // the faults. Decides nothing about when; pager.ts does.
 import { FaultlineError } from "../errors";
-import {
-  ADDRESS_PAGES_MAX,
-  READ_AHEAD_GAP_BYTES,
-  READ_AHEAD_STEP_BYTES,
-  WORKING_SET_VISITS_MAX,
-  WORKING_SET_ZERO_PAGES_MAX,
-} from "../limits";
+import { ADDRESS_PAGES_MAX, WORKING_SET_VISITS_MAX, WORKING_SET_ZERO_PAGES_MAX } from "../limits";
 import type { Context, Stop } from "./context";
 import type { PageRun } from "./pageSource";
-
-/** Tells the kernel that a part of a file will be read soon. */
-export type ReadAhead = (fd: number, offset: number, bytes: number) => void;
-
-interface Extent {
-  readonly fd: number;
-  offset: number;
-  bytes: number;
-}
 
 /** A stretch of missing pages: what the next install begins with. */
 interface Piece {
@@ -118,66 +103,4 @@ export class Prefetch {
     if (stop === "gone") this.page = Math.max(this.page, page) + 1;
     return stop;
   }
-}
-
-/** The parts of files that a working set needs, in file order: what is read ahead while it is installed. */
-export class ReadAheadPlan {
-  private extents: Extent[] = [];
-  private at = 0;
-
-  constructor(context: Context, ranges: Float64Array) {
-    try {
-      for (let i = 0; i < ranges.length; i += 2) this.collect(context, ranges[i]!, ranges[i]! + ranges[i + 1]!);
-    } catch (error) {
-      // Only a hint for the kernel: what cannot be found is told by whoever needs it.
-      if (!(error instanceof FaultlineError)) throw error;
-    }
-    this.extents = joined(this.extents);
-  }
-
-  get done(): boolean {
-    return this.at >= this.extents.length;
-  }
-
-  /** Advice for one step. */
-  step(readAhead: ReadAhead): void {
-    for (let left = READ_AHEAD_STEP_BYTES; left > 0 && !this.done; ) {
-      const extent = this.extents[this.at]!;
-      const bytes = Math.min(extent.bytes, left);
-      readAhead(extent.fd, extent.offset, bytes);
-      extent.offset += bytes;
-      extent.bytes -= bytes;
-      left -= Math.max(bytes, READ_AHEAD_STEP_BYTES / 64);
-      if (extent.bytes === 0) this.at++;
-    }
-  }
-
-  private collect(context: Context, from: number, end: number): void {
-    for (let page = from; page < end; ) {
-      const need = context.space.nextMissing(page);
-      if (need === undefined || need.page >= end) return;
-      const first = Math.max(page, need.page);
-      const imagePage = need.imagePage + first - need.page;
-      const needEnd = need.page + need.pageCount;
-      const run = context.sources[need.source]!.locate(imagePage);
-      if (run === undefined) return;
-      const { fd, offset, storedBytes } = run.block;
-      if (storedBytes > 0) this.extents.push({ fd, offset, bytes: storedBytes });
-      page = Math.min(needEnd, first + run.imagePage + run.pageCount - imagePage);
-    }
-  }
-}
-
-/** Sorted, those that touch, overlap or are close to each other as one. */
-function joined(extents: Extent[]): Extent[] {
-  extents.sort((a, b) => a.fd - b.fd || a.offset - b.offset);
-  const result: Extent[] = [];
-  for (const extent of extents) {
-    const last = result[result.length - 1];
-    const end = last === undefined ? -1 : last.offset + last.bytes;
-    if (last === undefined || last.fd !== extent.fd || extent.offset > end + READ_AHEAD_GAP_BYTES) {
-      result.push(extent);
-    } else last.bytes = Math.max(end, extent.offset + extent.bytes) - last.offset;
-  }
-  return result;
 }

@@ -2,7 +2,7 @@
 // its owner's business: worker.ts has one of its own, PagerThread.here() uses the caller's. Answers go out through `send`.
 import { FaultlineError } from "../errors";
 import { readWorkingSet } from "../images/workingSet";
-import { WORKING_SET_HOLD_US } from "../limits";
+import { READ_AHEAD_FIRST_STEPS, WORKING_SET_HOLD_US } from "../limits";
 import { native } from "../native";
 import { Space } from "../space/space";
 import { stopHelper } from "../uffd/kernelQueue";
@@ -14,6 +14,7 @@ import { openSource } from "./imageSource";
 import { OpenImages } from "./openImages";
 import { findOwners } from "./owners";
 import { Pager, type PagerHooks } from "./pager";
+import { ReadAheadPlan } from "./readAhead";
 import type { ContextRequest, PagerOptions } from "./requests";
 import type { Trace } from "./trace";
 import { WatchdogLink } from "./watchdog";
@@ -101,9 +102,7 @@ export class PagerService {
       },
       findOwners,
       heldElsewhere: this.#watchdog !== undefined,
-      readAhead(fd, offset, bytes) {
-        native.readAhead(fd, offset, bytes);
-      },
+      readAhead,
     };
     if (trace === undefined) return done;
     return { ...done, trace: (...entry) => trace.add(...entry) };
@@ -118,7 +117,7 @@ export class PagerService {
         this.#pager.openSession(sessionId, imagesDir, record);
         if (record !== true && workingSet !== false) this.#useWorkingSets.add(sessionId);
         this.#images.openSession(sessionId, imagesDir);
-        if (this.#ahead) this.#images.openAhead(sessionId);
+        if (this.#ahead) this.#openAhead(sessionId);
         break;
       }
       case "prepare":
@@ -165,16 +164,28 @@ export class PagerService {
     }
   }
 
+  /** Opens the images, and has the disk begin on the recorded pages, while the processes are still being made. */
+  #openAhead(sessionId: number): void {
+    this.#images.openAhead(sessionId);
+    if (!this.#useWorkingSets.has(sessionId)) return;
+    try {
+      const directory = this.#images.directory(sessionId);
+      for (const { pid, dead } of directory.tasks) {
+        const ranges = dead ? undefined : workingSetRanges(directory.path, pid);
+        if (ranges === undefined) continue;
+        const plan = ReadAheadPlan.ofImage(openSource(directory, { kind: "task", id: pid }), ranges);
+        for (let steps = 0; steps < READ_AHEAD_FIRST_STEPS && !plan.done; steps++) plan.step(readAhead);
+      }
+    } catch (error) {
+      if (!(error instanceof FaultlineError)) throw error; // told where the images are needed
+    }
+  }
+
   /** A working set that cannot be read is only worth a warning. */
   #useWorkingSet(context: Context, imagesDir: string, early: boolean): void {
     try {
-      const set = readWorkingSet(imagesDir, context.imagePid);
-      if (set === undefined) return;
-      const ranges = new Float64Array(set.ranges.length * 2);
-      set.ranges.forEach(({ firstPage, pageCount }, i) => {
-        ranges.set([firstPage, pageCount], i * 2);
-      });
-      this.#pager.useWorkingSet(context, { ranges, early });
+      const ranges = workingSetRanges(imagesDir, context.imagePid);
+      if (ranges !== undefined) this.#pager.useWorkingSet(context, { ranges, early });
     } catch (error) {
       if (!(error instanceof FaultlineError)) throw error;
       this.#send({ kind: "warning", line: `the working set is not used: ${error.line()}` });
@@ -201,6 +212,21 @@ export class PagerService {
       return false;
     });
   }
+}
+
+function readAhead(fd: number, offset: number, bytes: number): void {
+  native.readAhead(fd, offset, bytes);
+}
+
+/** First page and page count in turn, most wanted first; undefined where nothing was recorded. */
+function workingSetRanges(imagesDir: string, pid: number): Float64Array | undefined {
+  const set = readWorkingSet(imagesDir, pid);
+  if (set === undefined) return undefined;
+  const ranges = new Float64Array(set.ranges.length * 2);
+  set.ranges.forEach(({ firstPage, pageCount }, i) => {
+    ranges.set([firstPage, pageCount], i * 2);
+  });
+  return ranges;
 }
 
 function errorData(error: unknown): ErrorData {

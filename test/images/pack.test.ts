@@ -120,7 +120,7 @@ for (const name of fixtures) {
 }
 
 for (const name of fixtures) {
-  test(`${name}: packed by its working sets, every byte comes back, and what was touched is one stretch`, async () => {
+  test(`${name}: packed by its working sets, every byte comes back, and what was touched is one stretch of nothing else`, async () => {
     await withTempDir("pack", async (dir) => {
       const images = dir.join("images");
       cpSync(fixture(name), images, { recursive: true });
@@ -194,10 +194,13 @@ function checkFirst(images: string, wanted: ReadonlyMap<number, readonly number[
   using directory = ImageDirectory.open(images);
   for (const [pid, pages] of wanted) {
     const blocks = new Map<number, number>();
+    const recorded = new Set(pages);
     for (const page of pages) {
       const found = directory.pageIndex(pid).lookup(page);
       if (found.kind === "block" && found.block.checksum >= 0 && found.block.storedBytes > 0) {
         blocks.set(found.block.offset, found.block.storedBytes);
+        const { firstPage, pageCount } = found.piece;
+        for (let other = firstPage; other < firstPage + pageCount; other++) assert.ok(recorded.has(other));
       }
     }
     let end = 0;
