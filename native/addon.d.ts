@@ -338,6 +338,8 @@ export interface Addon {
   pipePeek(fd: number, buffer: Uint8Array, reads: Int32Array): number;
   /** One packet at the peek offset; facts = [descriptors, name length, flags]. Returns its full length. */
   packetPeek(fd: number, buffer: Uint8Array, fds: Int32Array, facts: Int32Array, name: Uint8Array): number;
+  /** socket(2). */
+  openSocket(family: number, type: number, protocol: number): number;
   /** readlinkat(2) of an O_PATH descriptor of a symbolic link; the length of the target, bytes. */
   linkTarget(fd: number, buffer: Uint8Array): number;
   /** recv(2) with MSG_PEEK, without waiting: the bytes got. */

@@ -126,6 +126,11 @@ Napi::Value packetPeek(Info info) {
   return number(info.Env(), got);
 }
 
+// socket(2), close-on-exec.
+Napi::Value openSocket(Info info) {
+  return number(info.Env(), result(socket(i32(info[0]), i32(info[1]) | SOCK_CLOEXEC, i32(info[2]))));
+}
+
 // What the symbolic link says that an O_PATH descriptor stands for, also where it has no name any more (readlinkat(2)).
 Napi::Value linkTarget(Info info) {
   Bytes buffer = bytes(info[1]);
@@ -269,6 +274,7 @@ void registerFdState(Napi::Env env, Napi::Object exports) {
   add("socketName", socketName);
   add("pipePeek", pipePeek);
   add("packetPeek", packetPeek);
+  add("openSocket", openSocket);
   add("linkTarget", linkTarget);
   add("streamPeek", streamPeek);
   add("dropIncoming", dropIncoming);

@@ -854,6 +854,8 @@ export interface SkOptsEntry extends UnknownFields {
   so_linger?: number | undefined;
   so_buf_lock?: number | undefined;
   so_timestamps: number[];
+  so_choices: number[];
+  tcp_congestion?: string | undefined;
 }
 
 export interface SkPacketEntry extends UnknownFields {

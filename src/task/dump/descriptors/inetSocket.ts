@@ -18,6 +18,7 @@ const solIp = 0;
 const ip = { tos: 1, ttl: 2, packetInfo: 8, freeBind: 15, headerIncluded: 3, noDefragment: 22 } as const;
 const solIpv6 = 41;
 const ipv6Only = 26;
+const ipv6 = { packetInfo: 49, freeBind: 78 } as const;
 const familyInet6 = 10;
 const streamType = 1;
 export const rawType = 3;
@@ -131,7 +132,10 @@ export function addInetSocket(
         opts: socketOptions(fd, false),
         v6only: is6 ? integerOption(fd, solIpv6, ipv6Only) !== 0 : undefined,
         ip_opts: is6
-          ? {}
+          ? {
+              freebind: integerOption(fd, solIpv6, ipv6.freeBind) !== 0 ? true : undefined,
+              pktinfo: integerOption(fd, solIpv6, ipv6.packetInfo) !== 0 ? true : undefined,
+            }
           : {
               freebind: integerOption(fd, solIp, ip.freeBind) !== 0 ? true : undefined,
               pktinfo: integerOption(fd, solIp, ip.packetInfo) !== 0 ? true : undefined,

@@ -1,7 +1,9 @@
 // Options that sockets of every family have (socket(7)), as CRIU's sk_opts_entry.
+import { closeSync } from "node:fs";
 import type { Init } from "../../../images/message";
 import type { SkOptsEntry } from "../../../images/messages";
 import { native } from "../../../native";
+import { type Choice, choicesOf } from "../../socketChoices";
 import { socketOption, solSocket } from "../../socketOptions";
 
 /** An integer option; 0 where the socket lacks it. */
@@ -47,7 +49,61 @@ export function socketOptions(fd: number, isUnix: boolean): Init<SkOptsEntry> {
     so_bound_dev: boundDevice(fd),
     so_filter: filterCode(fd),
     so_timestamps: timestamps(fd),
+    ...ownChoices(fd),
   };
+}
+
+const kindOption = { type: 3, protocol: 38, domain: 39 } as const;
+const solTcp = 6;
+const congestion = 13;
+const congestionBytes = 16; // TCP_CA_NAME_MAX
+
+interface Defaults {
+  readonly choices: readonly Choice[];
+  /** Undefined where there is no such option. */
+  readonly values: readonly (number | undefined)[];
+  readonly congestion: string | undefined;
+}
+
+const defaults = new Map<string, Defaults>();
+
+/** What a fresh socket of that kind has here. */
+function defaultsOf(family: number, type: number, protocol: number): Defaults {
+  const key = `${family}:${type}:${protocol}`;
+  let known = defaults.get(key);
+  if (known === undefined) {
+    const choices = choicesOf(family, type, protocol);
+    const fd = native.openSocket(family, type, protocol);
+    const values = choices.map((choice) => (fd < 0 ? undefined : choiceValue(fd, choice)));
+    known = { choices, values, congestion: fd < 0 ? undefined : congestionControl(fd) };
+    if (fd >= 0) closeSync(fd);
+    defaults.set(key, known);
+  }
+  return known;
+}
+
+function choiceValue(fd: number, { level, name }: Choice): number | undefined {
+  const value = new Int32Array(1);
+  return native.getSocketOption(fd, level, name, value) < 0 ? undefined : (value[0] as number);
+}
+
+function congestionControl(fd: number): string | undefined {
+  const name = Buffer.alloc(congestionBytes);
+  const length = native.getSocketOption(fd, solTcp, congestion, name);
+  return length <= 0 ? undefined : name.toString("latin1", 0, length).replace(/\0.*$/, "");
+}
+
+/** What a program has chosen that CRIU's images have no field for. */
+function ownChoices(fd: number): { so_choices: number[]; tcp_congestion: string | undefined } {
+  const kind = (name: number): number => integerOption(fd, solSocket, name);
+  const fresh = defaultsOf(kind(kindOption.domain), kind(kindOption.type), kind(kindOption.protocol));
+  const so_choices = fresh.choices.flatMap((choice, index) => {
+    const usual = fresh.values[index];
+    const value = usual === undefined ? undefined : choiceValue(fd, choice);
+    return value === undefined || value === usual ? [] : [choice.level, choice.name, value >>> 0];
+  });
+  const now = fresh.congestion === undefined ? undefined : congestionControl(fd);
+  return { so_choices, tcp_congestion: now === fresh.congestion ? undefined : now };
 }
 
 /**

@@ -18,6 +18,7 @@ const solIpv6 = 41;
 const reuseAddress = 2;
 const ipv6Only = 26;
 const ipOption = { tos: 1, ttl: 2, headerIncluded: 3, noDefragment: 22, pktinfo: 8, freeBind: 15 } as const;
+const ipv6Option = { packetInfo: 49, freeBind: 78 } as const;
 const tcpOption = { nodelay: 1, cork: 3, keepIdle: 4, keepInterval: 5, keepCount: 6 } as const;
 
 /** struct sockaddr_in or sockaddr_in6; `words` are the address as the image holds it. */
@@ -66,6 +67,9 @@ export function setInetOptions(batch: Batch, descriptor: number, socket: InetSkE
     if (ip?.raw?.nodefrag === true) setInteger(batch, descriptor, solIp, ipOption.noDefragment, 1);
     if (ip?.ttl !== undefined && ip.ttl !== 64) setInteger(batch, descriptor, solIp, ipOption.ttl, ip.ttl);
   }
+  // Those of IPv6, where CRIU's images have them.
+  if (level === solIpv6 && ip?.freebind === true) setInteger(batch, descriptor, solIpv6, ipv6Option.freeBind, 1);
+  if (level === solIpv6 && ip?.pktinfo === true) setInteger(batch, descriptor, solIpv6, ipv6Option.packetInfo, 1);
   if (socket.type !== socketType.stream) return;
   const tcp = socket.tcp_opts;
   const { opts } = socket;

@@ -2,9 +2,15 @@
 import type { SkOptsEntry } from "../../../images/messages";
 import type { Batch } from "../../batch";
 import { syscalls } from "../../constants";
+import { isChoice } from "../../socketChoices";
 import { socketOption, solSocket } from "../../socketOptions";
 
-export const socketOptionCalls = 26;
+const choicesMax = 48;
+/** Calls that setSocketOptions() takes at most; room for as many bytes of data is asked for with them. */
+export const socketOptionCalls = 27 + choicesMax;
+const solTcp = 6;
+const congestionOption = 13;
+const congestionBytesMax = 16;
 
 /** setsockopt(2) with one int. */
 export function setInteger(batch: Batch, socket: number, level: number, name: number, value: number): void {
@@ -55,6 +61,25 @@ export function setSocketOptions(batch: Batch, socket: number, options: SkOptsEn
     batch.call(syscalls.setsockopt, [socket, solSocket, name, slot, 4], { tolerate: true });
   }
   if (options.so_filter.length > 0) attachFilter(batch, socket, options.so_filter);
+  setChoices(batch, socket, options);
+}
+
+/** Last: one of them forbids to change the filter. Some are refused in some states of a connection. */
+function setChoices(
+  batch: Batch,
+  socket: number,
+  { so_choices: words, tcp_congestion: congestion }: SkOptsEntry,
+): void {
+  for (let at = 0; at + 2 < Math.min(words.length, choicesMax * 3); at += 3) {
+    const [level, name, value] = [words[at] as number, words[at + 1] as number, words[at + 2] as number];
+    if (!isChoice({ level, name })) continue;
+    const slot = batch.place(new Uint8Array(new Uint32Array([value]).buffer));
+    batch.call(syscalls.setsockopt, [socket, level, name, slot, 4], { tolerate: true });
+  }
+  if (congestion === undefined || congestion.length > congestionBytesMax) return;
+  batch.call(syscalls.setsockopt, [socket, solTcp, congestionOption, batch.text(congestion), congestion.length], {
+    tolerate: true,
+  });
 }
 
 function setTimeout64(batch: Batch, socket: number, name: number, seconds: bigint, microseconds: bigint): void {
