@@ -5,7 +5,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { CriuLazyPages, criuDump, criuRestore, runCommand } from "../support/criu";
 import { type ProgramFacts, repositoryRoot } from "../support/program";
-import { waitFor } from "../support/wait";
+import { stopOption, waitFor } from "../support/wait";
 
 export const faultlineBinary = join(repositoryRoot, "bin", "faultline");
 
@@ -24,7 +24,7 @@ export interface Engine {
 }
 
 async function faultline(args: readonly string[]): Promise<void> {
-  const { status, output } = await runCommand(faultlineBinary, args, 30_000);
+  const { status, output } = await runCommand(faultlineBinary, args);
   if (status !== 0) throw new Error(output.trim().split("\n").slice(0, 4).join(" | ") || `exit status ${status}`);
 }
 
@@ -84,6 +84,7 @@ export const faultlineEngine: Engine = {
       String(pid),
       "-D",
       dir,
+      ...stopOption,
       ...(forOther ? ["--compress", "none"] : []),
       ...known("dump", facts.options),
     ]),

@@ -3,12 +3,13 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type Program, withProgram } from "../support/program";
 import { withTempDir } from "../support/tempdir";
+import { withTerminals } from "../support/terminals";
 import { faultlineEngine } from "./engines";
 import { soak, soakPrograms } from "./soaking";
 
 for (const name of soakPrograms) {
   test(`${name} lives through cycles of dump, leave running, end and restore without leaks`, async () => {
-    await soak(name, 4, () => {});
+    await withTerminals(() => soak(name, 8, () => {}));
   });
 }
 

@@ -6,10 +6,10 @@ async function main(): Promise<void> {
   const cycles = Number(process.argv[2] ?? 200);
   const chosen = process.argv[3] === undefined ? soakPrograms : [process.argv[3]];
   for (const name of chosen) {
-    await soak(name, cycles, (cycle, now) => {
+    const said = await soak(name, cycles, (cycle, now) => {
       if (cycle % 10 === 9 || cycle === cycles - 1) console.log(`${name}, cycle ${cycle + 1}: ${JSON.stringify(now)}`);
     });
-    console.log(`${name}: ${cycles} cycles, nothing leaked`);
+    console.log(`${name}: ${cycles} cycles, nothing leaked${said === "" ? "" : `; ${said}`}`);
   }
 }
 

@@ -1,4 +1,5 @@
 // A busy tree: a worker behind pipes, another that waits behind a pseudo-terminal, and three timers of an hour that stay together.
+// alone: its terminal number must be free at the restore
 #include "check.h"
 #include <poll.h>
 #include <pty.h>
@@ -7,12 +8,14 @@
 #include <sys/timerfd.h>
 #include <termios.h>
 
-enum { hour = 3600, apart_us_max = 5000000, terminals_before = 40 };
+/// The timers may be five seconds apart, or as the second argument says, microseconds.
+enum { hour = 3600, readings = 20, terminals_before = 40 };
+static long long apart_us_max = 5000000;
 
 static long long us_of(struct timespec left) { return left.tv_sec * 1000000LL + left.tv_nsec / 1000; }
 
-/// How far apart the three timers are, microseconds.
-static long long apart_us(int fd, timer_t timer) {
+/// How far apart the three timers are, microseconds, and what it took to look at them.
+static long long apart_us_once(int fd, timer_t timer) {
   struct itimerspec one, two;
   struct itimerval three;
   MUST(timerfd_gettime(fd, &one));
@@ -26,6 +29,16 @@ static long long apart_us(int fd, timer_t timer) {
   }
   CHECK(low > 0 && high <= hour * 1000000LL, "a timer has %lld us left", low);
   return high - low;
+}
+
+/// The least of several looks: between any two of them the processor may be taken away.
+static long long apart_us(int fd, timer_t timer) {
+  long long least = apart_us_once(fd, timer);
+  for (int i = 1; i < readings; i++) {
+    long long next = apart_us_once(fd, timer);
+    if (next < least) least = next;
+  }
+  return least;
 }
 
 /// A master whose number is beyond those that others use at any moment.
@@ -49,6 +62,7 @@ static void serve(int in, int out) { // adds one to each number
 
 int main(int argc, char **argv) {
   test_init(argc, argv);
+  if (argc > 2) apart_us_max = atoll(argv[2]);
   int down[2], up[2];
   MUST(pipe(down));
   MUST(pipe(up));
@@ -92,7 +106,10 @@ int main(int argc, char **argv) {
     MUST(write(master, &number, sizeof number));
     CHECK(read(master, &number, sizeof number) == sizeof number && number == round + 1, "the worker behind a terminal: %u", number);
   }
-  CHECK(apart_us(fd, timer) < apart_us_max, "the timers are %lld us apart", apart_us(fd, timer));
+  long long apart = apart_us(fd, timer);
+  printf("three timers are %lld us apart\n", apart);
+  fflush(stdout);
+  CHECK(apart < apart_us_max, "the timers are %lld us apart", apart);
   close(down[1]);
   test_reap(piped);
   close(slave);

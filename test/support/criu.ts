@@ -2,12 +2,10 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { waitFor } from "./wait";
+import { hangMs, stopOption, waitFor } from "./wait";
 
 /** Installed by scripts/install-criu. */
 export const criuBinary = process.env.FAULTLINE_CRIU ?? "/opt/criu/criu";
-/** No command of CRIU's takes longer than this unless it hangs, milliseconds. */
-const limitMs = 60_000;
 
 /** Errors of every run without CAP_SYS_RESOURCE, and those that only follow from another. */
 const noise = /RLIMIT_NOFILE for self|Killing processes because|Unable to detach|Restoring FAILED\.?|Dumping FAILED/;
@@ -26,7 +24,7 @@ export function criuErrors(log: string, count = 3): string {
 export function runCommand(
   file: string,
   args: readonly string[],
-  limit = limitMs,
+  limit = hangMs,
 ): Promise<{ status: number; output: string }> {
   return new Promise((done, fail) => {
     const child = spawn(file, args, { stdio: ["ignore", "pipe", "pipe"] });
@@ -62,7 +60,7 @@ async function criu(verb: string, dir: string, log: string, args: readonly strin
 
 /** Dumps the tree of `pid` into `dir` and ends it, unless `--leave-running` is among `options`. */
 export function criuDump(pid: number, dir: string, options: readonly string[] = []): Promise<void> {
-  return criu("dump", dir, "dump.log", ["-t", String(pid), ...options]);
+  return criu("dump", dir, "dump.log", ["-t", String(pid), ...stopOption, ...options]);
 }
 
 /** Restores `dir` detached; with `lazy` a lazy-pages daemon must be listening in `dir` (see CriuLazyPages). */

@@ -5,11 +5,16 @@ export function sleep(milliseconds: number): Promise<void> {
   return new Promise((done) => setTimeout(done, milliseconds));
 }
 
+/** Longer than anything takes on a slow and busy machine whose disk others use: only a hang reaches it, milliseconds. */
+export const hangMs = 120_000;
+/** The same as an option of `dump`, Faultline's and CRIU's, seconds: a task may wait for the disk before it can be stopped. */
+export const stopOption = ["--timeout", "100"] as const;
+
 /** Polls `probe` until it gives a value other than undefined or false; throws naming `what` after `limitMs`. */
 export async function waitFor<T>(
   what: string,
   probe: () => T | undefined | false | Promise<T | undefined | false>,
-  limitMs = 30_000,
+  limitMs = hangMs,
 ): Promise<T> {
   const end = Date.now() + limitMs;
   for (;;) {
