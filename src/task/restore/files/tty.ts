@@ -27,6 +27,9 @@ const controlCharacters = 19;
 /** What fits into a slave's own queue; more waits on its way there. */
 const queueBytes = 4095;
 const bytesPerBatch = 64;
+/** How often a number is asked for that another has, and the pause in between, milliseconds: 0.2 s in all. */
+const takenAttempts = 20;
+const takenPauseMs = 10;
 /** Pseudo-terminals that a machine has at most; the number wanted is reached by opening those before it. */
 const ptyMax = 4096;
 const fchown = 93;
@@ -92,8 +95,23 @@ function makeMaster(context: FileContext, tty: TtyFileEntry, info: TtyInfoEntry)
   return { key: fileKey(tty.id), open: () => openPtmx(info.pty?.index ?? -1) };
 }
 
-/** The kernel gives the lowest free number: those before it are taken until ours comes. */
+/**
+ * Opens the terminal of a number. It may be taken for a moment by another restore, on its way to a higher one: that does what
+ * openFirstPtmx() does.
+ */
 function openPtmx(index: number): number {
+  for (let attempt = 1; attempt <= takenAttempts; attempt++) {
+    const fd = openFirstPtmx(index);
+    if (fd >= 0) return fd;
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, takenPauseMs);
+  }
+  throw new FaultlineError("BUSY", `the pseudo-terminal /dev/pts/${index} is taken`, {
+    advice: "end what uses it, see `fuser /dev/pts/N`",
+  });
+}
+
+/** The kernel gives the lowest free number: those before it are taken until ours comes. -1 where it is taken. */
+function openFirstPtmx(index: number): number {
   const held: number[] = [];
   try {
     for (;;) {
@@ -101,11 +119,7 @@ function openPtmx(index: number): number {
       const got = Number(/^tty-index:\s*(\d+)/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, "latin1"))?.[1] ?? -1);
       if (got === index) return fd;
       held.push(fd);
-      if (got > index || held.length > ptyMax) {
-        throw new FaultlineError("BUSY", `the pseudo-terminal /dev/pts/${index} is taken`, {
-          advice: "end what uses it, see `fuser /dev/pts/N`",
-        });
-      }
+      if (got > index || held.length > ptyMax) return -1;
     }
   } finally {
     for (const fd of held) closeSync(fd);
