@@ -4,6 +4,7 @@ import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { type ProgramFacts, programFacts, repositoryRoot, softwareFacts, withProgram } from "../support/program";
 import { withTempDir } from "../support/tempdir";
+import { withTerminals } from "../support/terminals";
 import { criuEngine, criuEngineWithFaultlinePages, type Engine, faultlineEngine, type Restored } from "./engines";
 
 export interface Way {
@@ -57,7 +58,12 @@ function oneLine(error: unknown): string {
 }
 
 /** Makes one crossing. Never throws for what an engine or the program does wrong. */
-export async function cross(facts: ProgramFacts, way: Way): Promise<Outcome> {
+export function cross(facts: ProgramFacts, way: Way): Promise<Outcome> {
+  // All that must be alone must be so because of a terminal.
+  return facts.alone === undefined ? crossNow(facts, way) : withTerminals(() => crossNow(facts, way));
+}
+
+async function crossNow(facts: ProgramFacts, way: Way): Promise<Outcome> {
   let step = "start";
   let verdict: string;
   try {

@@ -16,7 +16,7 @@ import { PlainQueue } from "../../src/uffd/plainQueue";
 import type { Uffd, UffdEvent } from "../../src/uffd/port";
 import { processStat } from "../support/processes";
 import { repositoryRoot } from "../support/program";
-import { waitFor } from "../support/wait";
+import { hangMs, waitFor } from "../support/wait";
 import type { Context, Message } from "./context";
 import { AddressSpace, imageToken, type Protection, type Token } from "./memory";
 import { type Caller, Kernel, type Pause, type Running } from "./syscalls";
@@ -376,7 +376,7 @@ class Line {
     return this.lines.length > 0;
   }
 
-  receive(limitMs = 5_000): Promise<string> {
+  receive(limitMs = hangMs): Promise<string> {
     return new Promise((done) => {
       const timer = setTimeout(() => {
         this.wanted = undefined;

@@ -78,7 +78,7 @@ class RunningDemo {
     );
     clearInterval(this.watching);
     // The watchdog goes when it sees that nobody needs it: a moment after the demo.
-    await waitFor("the demo's processes to be gone", () => this.left().length === 0, 10_000).catch(() => undefined);
+    await waitFor("the demo's processes to be gone", () => this.left().length === 0).catch(() => undefined);
     assert.deepEqual(this.left(), []);
     assert.deepEqual(readdirSync(this.folder), []);
     return code.code;

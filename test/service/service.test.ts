@@ -77,7 +77,8 @@ class RunningService {
 
   send(method: string, path: string, body?: string): Promise<{ status: number; text: string }> {
     return new Promise((resolve, reject) => {
-      const sent = request({ socketPath: this.socket, method, path }, (response: IncomingMessage) => {
+      // A connection of its own: one that is kept may just be closed by the other side.
+      const sent = request({ socketPath: this.socket, method, path, agent: false }, (response: IncomingMessage) => {
         let text = "";
         response.on("data", (chunk) => {
           text += chunk;

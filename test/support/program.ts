@@ -7,7 +7,7 @@ import { tmpdir, userInfo } from "node:os";
 import { extname, join, resolve } from "node:path";
 import { endProcesses, isGone, type ProcessStat, processStat, processTree, sessionMembers } from "./processes";
 import { TempDir } from "./tempdir";
-import { waitFor } from "./wait";
+import { hangMs, waitFor } from "./wait";
 
 /** The repository root, from dist/test/support. */
 export const repositoryRoot = resolve(__dirname, "..", "..", "..");
@@ -205,7 +205,7 @@ export class Program {
   }
 
   /** "PASS", or "FAIL reason" as the program said it, or "FAIL ..." when it died or hung without a verdict. */
-  async verdict(limitMs = 20_000): Promise<string> {
+  async verdict(limitMs = hangMs): Promise<string> {
     const end = Date.now() + limitMs;
     const found = await waitFor(
       `the verdict of ${this.name}`,

@@ -14,7 +14,8 @@ import { restore } from "../../src/task/restore/restore";
 import { criuRestore } from "../support/criu";
 import { processStat } from "../support/processes";
 import { type Program, repositoryRoot, withProgram } from "../support/program";
-import { withTempDir } from "../support/tempdir";
+import { type TempDir, withTempDir } from "../support/tempdir";
+import { withTerminals } from "../support/terminals";
 import { waitFor } from "../support/wait";
 
 const command = join(repositoryRoot, "bin", "faultline");
@@ -170,9 +171,11 @@ test("a pipe whose other end is outside of the tree is warned of", async () => {
   });
 });
 
+const withTerminalDir = (body: (images: TempDir) => Promise<void>) => withTerminals(() => withTempDir("dump", body));
+
 for (const name of ["pty_input", "pty_input_edges"]) {
   test(`what waits in the terminals of ${name} still waits after dumps that leave it running, and one that was given up`, async () => {
-    await withTempDir("dump", (images) =>
+    await withTerminalDir((images) =>
       withProgram(name, async (program) => {
         for (const round of ["one", "two"]) await dumpOf(program, images.join(round), { after: "run" });
         const abort = new AbortController();
@@ -194,7 +197,7 @@ const stoppedTerminals: readonly { by: string; stop: string; go: string }[] = [
 
 for (const { by, stop, go } of stoppedTerminals) {
   test(`a terminal that was stopped by ${by} is stopped after a dump, with the output before it`, async () => {
-    await withTempDir("dump", async (images) => {
+    await withTerminalDir(async (images) => {
       const script = `
 import os, termios, time
 m, s = os.openpty()
@@ -235,7 +238,7 @@ os.rename(${JSON.stringify(images.join("new"))}, ${JSON.stringify(images.join("v
 }
 
 test("a terminal in packet mode with input that nobody has read is an obstacle", async () => {
-  await withTempDir("dump", async (images) => {
+  await withTerminalDir(async (images) => {
     const script =
       "import fcntl,os,struct,tty,time\nm,s=os.openpty()\ntty.setraw(s)\nfcntl.ioctl(m,0x5420,struct.pack('i',1))\n" +
       "os.write(m,b'typed ahead')\ntime.sleep(0.05)\n" +

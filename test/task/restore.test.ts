@@ -11,7 +11,7 @@ import { type Program, withProgram } from "../support/program";
 import { TempDir, withTempDir } from "../support/tempdir";
 
 /** For each test, milliseconds: a restore that hangs fails here, and not when the whole run is given up. */
-const limit = { timeout: 120_000 };
+const limit = { timeout: 300_000 };
 
 const lazyPrograms = [
   "altstack",

@@ -20,7 +20,7 @@ import { type TempDir, withTempDir } from "../support/tempdir";
 import { sleep, waitFor } from "../support/wait";
 
 /** For each test, milliseconds: a restore that hangs fails here, and not when the whole run is given up. */
-const limit = { timeout: 120_000 };
+const limit = { timeout: 300_000 };
 const commandLine = join(__dirname, "..", "..", "..", "bin", "faultline");
 
 /** A program dumped and gone, its images in `dir`. */
