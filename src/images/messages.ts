@@ -372,6 +372,7 @@ export interface InetSkEntry extends UnknownFields {
   ns_id?: number | undefined;
   shutdown?: number | undefined;
   tcp_opts?: TcpOptsEntry | undefined;
+  multicast_groups: MulticastGroup[];
 }
 
 export interface InotifyFileEntry extends UnknownFields {
@@ -552,6 +553,14 @@ export interface MntEntry extends UnknownFields {
   deleted?: boolean | undefined;
   sb_flags?: number | undefined;
   ext_key?: string | undefined;
+}
+
+export interface MulticastGroup extends UnknownFields {
+  level: number;
+  ifindex: number;
+  mode: number;
+  group: number[];
+  sources: number[];
 }
 
 export interface NetDeviceEntry extends UnknownFields {
@@ -862,6 +871,7 @@ export interface SkPacketEntry extends UnknownFields {
   id_for: number;
   length: number;
   scm: ScmEntry[];
+  source?: Buffer | undefined;
 }
 
 export interface StatsEntry extends UnknownFields {
@@ -1435,6 +1445,7 @@ export interface Messages {
   memfd_inode_entry: MemfdInodeEntry;
   mm_entry: MmEntry;
   mnt_entry: MntEntry;
+  multicast_group: MulticastGroup;
   net_device_entry: NetDeviceEntry;
   netlink_sk_entry: NetlinkSkEntry;
   netns_entry: NetnsEntry;

@@ -43,6 +43,7 @@ const ofIp = choices(level.ip, [
   24, // IP_BIND_ADDRESS_NO_PORT
   25, // IP_RECVFRAGSIZE
   26, // IP_RECVERR_RFC4884
+  32, // IP_MULTICAST_IF, its address
   33, // IP_MULTICAST_TTL
   34, // IP_MULTICAST_LOOP
   49, // IP_MULTICAST_ALL

@@ -151,6 +151,20 @@ test("a tree of three hundred processes is frozen and listed whole", async () =>
   });
 });
 
+test("events that nobody has read, and nobody can put back, are warned of", async () => {
+  await withTempDir("dump", async (images) => {
+    await withProgram("inotify_unread", async (program) => {
+      const result = await dump({ pid: program.pid, directory: images.join("img"), after: "run" });
+      assert.deepEqual(
+        result.warnings.filter((warning) => warning.includes("inotify")),
+        [`pid ${program.pid} fd 3: unread events of inotify are lost`],
+      );
+      program.go();
+      assert.equal(await program.verdict(), "PASS");
+    });
+  });
+});
+
 test("a pipe whose other end is outside of the tree is warned of", async () => {
   await withTempDir("dump", async (images) => {
     const script = `sleep 1000 | { echo $BASHPID > ${images.join("new")}; mv ${images.join("new")} ${images.join("pid")}; exec sleep 999; }`;

@@ -91,14 +91,14 @@ export function collect(tree: FrozenTree, store: PageStore, options: ObstacleOpt
     links[Symbol.dispose]();
     throw error;
   }
-  const { pipes, connections } = collector.tables;
+  const { tables } = collector;
   const { pageSets, pagesScanned } = collector;
   return {
     images,
     pageSets,
     pagesScanned,
-    warnings: [...pipes.warnings(), ...collector.segments.warnings()],
-    connections,
+    warnings: [...tables.warnings(), ...collector.segments.warnings()],
+    connections: tables.connections,
     links,
   };
 }

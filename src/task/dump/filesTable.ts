@@ -8,7 +8,7 @@ import { deviceNumbers, isPlainDevice } from "../devices";
 import { listProc, readProcLink } from "../proc";
 import { solSocket } from "../socketOptions";
 import { addFanotify } from "./descriptors/fanotify";
-import { addInetSocket } from "./descriptors/inetSocket";
+import { addInetSocket, unreadBytes } from "./descriptors/inetSocket";
 import { inotifyPath } from "./descriptors/inotifyPath";
 import type { MemoryFiles } from "./descriptors/memoryFiles";
 import { addNetlinkSocket } from "./descriptors/netlinkSocket";
@@ -106,6 +106,7 @@ export class FilesTables {
   readonly #regular: RegularFiles;
   readonly #options: FilesTableOptions;
   readonly #known = new Map<string, KnownFile[]>();
+  readonly #lost: string[] = [];
 
   constructor(images: ImageSet, regular: RegularFiles, memory: MemoryFiles, options: FilesTableOptions) {
     this.#images = images;
@@ -115,6 +116,17 @@ export class FilesTables {
     this.pipes = new Pipes(images);
     this.terminals = new Terminals(images, regular);
     this.unix = new UnixSockets(images);
+  }
+
+  /** What a restored tree finds different. */
+  warnings(): string[] {
+    return [...this.pipes.warnings(), ...this.#lost];
+  }
+
+  /** Nobody can put events back into the queues of inotify and fanotify. */
+  #noteLost({ file, type }: KnownFile): void {
+    if ((type !== "INOTIFY" && type !== "FANOTIFY") || file.withCopy(unreadBytes) === 0) return;
+    this.#lost.push(`pid ${file.pid} fd ${file.fd}: unread events of ${type.toLowerCase()} are lost`);
   }
 
   /** Writes fdinfo-ID.img and the files it speaks of. */
@@ -157,6 +169,7 @@ export class FilesTables {
     const found = { file, id: this.#images.newFileId(), type };
     this.#known.set(key, [...candidates, found]);
     this.#add(found);
+    this.#noteLost(found);
     return found;
   }
 

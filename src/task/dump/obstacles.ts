@@ -8,7 +8,7 @@ import { kcmpType } from "../constants";
 import { listProc, type Mapping, parseFields, parseMappings, pathText, readProc, readStat, threadsOf } from "../proc";
 import { buildId } from "./buildId";
 import { fanotifyObstacle } from "./descriptors/fanotify";
-import { inetFacts, rawType, tcpState } from "./descriptors/inetSocket";
+import { inetFacts, isUdp, rawType, tcpState, unreadBytes } from "./descriptors/inetSocket";
 import { netlinkObstacle } from "./descriptors/netlinkSocket";
 import { connectedStates } from "./descriptors/tcpConnections";
 import { isPacketMaster } from "./descriptors/terminals";
@@ -428,17 +428,12 @@ function descriptorObstacle(file: OpenFile, type: string, options: ObstacleOptio
   return undefined;
 }
 
-const inputQueue = 0x541b; // SIOCINQ
-
-function unreadBytes(fd: number): number {
-  const value = new Int32Array(1);
-  return native.ioctlBuffer(fd, inputQueue, value) < 0 ? 0 : (value[0] as number);
-}
-
 function inetObstacle(fd: number, options: ObstacleOptions): string | undefined {
   const facts = inetFacts(fd);
   if (facts.type === rawType) return undefined; // what nobody has read of a network's packets is lost, as packets are
-  if (facts.type !== streamType) return unreadBytes(fd) > 0 ? "a UDP socket with unread datagrams" : undefined;
+  if (isUdp(facts)) return undefined;
+  if (facts.type !== streamType)
+    return unreadBytes(fd) > 0 ? "a socket for echo requests with unread answers" : undefined;
   if (facts.state === tcpState.closed || options.tcpClose) return undefined;
   if (facts.state === tcpState.listen) {
     if (facts.waiting === 0 || options.skipWaiting) return undefined;

@@ -6,6 +6,7 @@ import { vmaStatus } from "../../images/vmaStatus";
 import { syscalls } from "../constants";
 import { Masters } from "./descriptors";
 import { type FileContext, fileKey, openFlag, setAsync, settle, sharedKey } from "./files/context";
+import { sendDatagrams } from "./files/datagrams";
 import { makeEpoll, makeEventfd, makeSignalfd, makeTimerfd, watchFiles } from "./files/event";
 import { fanotifyObstacle, makeFanotify } from "./files/fanotify";
 import { makeFifo } from "./files/fifo";
@@ -21,10 +22,11 @@ import {
   openGhost,
   openNameless,
 } from "./files/ghost";
-import { inetObstacle, isConnection, listenAll, makeClosed, makeInet, wasConnected } from "./files/inet";
+import { inetObstacle, isConnection, listenAll, makeClosed, makeInet, socketType, wasConnected } from "./files/inet";
 import { inotifyObstacle, makeInotify } from "./files/inotify";
 import { lockObstacle, takeLock } from "./files/lock";
 import { makeMemfd, makeMemfdInode, memfdKey, memfdObstacle, sealMemfd } from "./files/memfd";
+import { joinGroups } from "./files/multicast";
 import { makeNetlink } from "./files/netlink";
 import { makePacket, packetObstacle } from "./files/packet";
 import { isDead, openPidfds, pidfdObstacle } from "./files/pidfd";
@@ -131,6 +133,8 @@ export function planFiles(
   for (const file of files) makeFile(context, file, machine);
   const own = files.flatMap(({ isk }) => (isk === undefined || isConnection(isk) || inetObstacle(isk) ? [] : [isk]));
   listenAll(context, own);
+  for (const socket of own) joinGroups(context, socket);
+  for (const socket of own) if (socket.type === socketType.datagram) sendDatagrams(context, socket);
   planMappingVariants(context, tree);
   planPipes(context, files);
   planConnections(context, files, machine);

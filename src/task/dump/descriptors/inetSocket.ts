@@ -6,6 +6,8 @@ import { solSocket } from "../../socketOptions";
 import { connectionState } from "../../tcpStates";
 import type { ImageSet } from "../imageSet";
 import type { OpenFile } from "../openFile";
+import { addDatagrams } from "./datagrams";
+import { multicastGroups } from "./multicast";
 import { integerOption, socketOptions } from "./socketOptions";
 import { connectedStates, type TcpConnections } from "./tcpConnections";
 
@@ -22,6 +24,8 @@ const ipv6 = { packetInfo: 49, freeBind: 78 } as const;
 const familyInet6 = 10;
 const streamType = 1;
 export const rawType = 3;
+const datagramType = 2;
+const udpProtocol = 17;
 export const tcpState = { established: 1, closed: 7, listen: 10 } as const;
 /** struct tcp_info of a listening socket: tcpi_unacked, connections to be accepted; tcpi_sacked, its backlog. */
 const waitingOffset = 24;
@@ -88,6 +92,17 @@ function listedPeer(list: "raw" | "tcp", inode: number, family: number): { words
   return { words: new Array<number>(is6 ? 4 : 1).fill(0), port: 0 };
 }
 
+export function isUdp({ type, protocol }: InetFacts): boolean {
+  return type === datagramType && protocol === udpProtocol;
+}
+
+const inputQueue = 0x541b; // SIOCINQ
+
+export function unreadBytes(fd: number): number {
+  const value = new Int32Array(1);
+  return native.ioctlBuffer(fd, inputQueue, value) < 0 ? 0 : (value[0] as number);
+}
+
 function peerOf(facts: InetFacts, inode: number): { words: readonly number[]; port: number } {
   if (facts.type === rawType) return { ...listedPeer("raw", inode, facts.family), port: facts.target.port };
   const isOpening = facts.type === streamType && facts.state === connectionState.synSent;
@@ -117,6 +132,7 @@ export function addInetSocket(
     const tos = integerOption(fd, solIp, ip.tos);
     const is6 = facts.family === familyInet6;
     const peer = peerOf(facts, file.inode);
+    if (isUdp(facts) && unreadBytes(fd) > 0) addDatagrams(images, id, fd);
     images.addFile("INETSK", {
       id,
       isk: {
@@ -130,6 +146,7 @@ export function addInetSocket(
         dst_addr: [...peer.words],
         fown: file.owner(),
         opts: socketOptions(fd, false),
+        multicast_groups: isTcp ? [] : multicastGroups(fd),
         v6only: is6 ? integerOption(fd, solIpv6, ipv6Only) !== 0 : undefined,
         ip_opts: is6
           ? {
