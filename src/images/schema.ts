@@ -118,18 +118,18 @@ const scalarKinds: ReadonlySet<string> = new Set<ScalarKind>([
 ]);
 
 function fieldType(name: string, json: FieldJson, owner: MessageJson): FieldType {
-  const options = json.options ?? {};
+  const { options } = json;
   const values = owner.nested?.[json.type]?.values ?? schema().enums[json.type];
   const kind = scalarKinds.has(json.type) ? (json.type as ScalarKind) : values !== undefined ? "enum" : "message";
   return {
     name,
     number: json.id,
     rule: json.rule ?? "optional",
-    packed: options.packed === true,
+    packed: options?.packed === true,
     kind,
     message: () => typeNamed(json.type),
     enumeration: values === undefined || kind !== "enum" ? undefined : enumType(json.type, values),
-    show: showOptions(options),
+    show: options === undefined ? undefined : showOptions(options),
   };
 }
 

@@ -1,7 +1,6 @@
 // Terminals: pairs inside the tree, with their numbers, settings and unread data, and the terminal of a shell job, which
 // becomes the one that we run on. Sessions get their controlling terminal when their leader has its descriptors.
 import { closeSync, constants, openSync, readFileSync } from "node:fs";
-import { isatty } from "node:tty";
 import { FaultlineError } from "../../../errors";
 import type { TermiosEntry, TtyFileEntry, TtyInfoEntry } from "../../../images/messages";
 import { TtyType } from "../../../images/messages";
@@ -139,6 +138,8 @@ function ownTerminal(context: FileContext, tty: TtyFileEntry): ForeignFile {
   const descriptor = context.masters.of(fileKey(tty.id));
   setStatus(context.script.room(1), descriptor, tty.flags);
   const open = (): number => {
+    // Only here: Node takes 2 ms to load it, with all that it knows of streams and sockets.
+    const { isatty } = require("node:tty") as typeof import("node:tty");
     const ours = [0, 1, 2].find((standard) => isatty(standard));
     if (ours === undefined) {
       throw new FaultlineError("UNSUPPORTED", "--shell-job needs a terminal to give to the program", {
