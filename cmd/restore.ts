@@ -38,6 +38,9 @@ const forwarded = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2
 /** Those by which a person ends a restore that has not come to the end. */
 const ending: readonly NodeJS.Signals[] = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"];
 
+/** What a terminal, and the shell on it, send to a whole process group. */
+const sentToGroups: readonly NodeJS.Signals[] = ["SIGINT", "SIGQUIT", "SIGHUP", "SIGCONT"];
+
 /** How long a signal of the shell that has ended may still be on its way, milliseconds. */
 const takenPatienceMs = 50;
 
@@ -111,7 +114,7 @@ async function run(options: Options): Promise<void> {
     ...pagerOptions,
   };
   const result = await restore(request);
-  if (!detached) signals.passTo(result.pid);
+  if (!detached) signals.passTo(result.pid, options.shellJob === true && isInOurGroup(result.pid));
   announce(options, result);
   if (detached) await serveDetached(options, result, signals);
   else process.exitCode = await serveForeground(options, result);
@@ -128,6 +131,7 @@ class SignalRelay {
   readonly #kept: NodeJS.Signals[] = [];
   readonly #handler = (signal: NodeJS.Signals): void => this.#receive(signal);
   #pid = 0;
+  #isInOurGroup = false;
 
   constructor() {
     for (const signal of forwarded) process.on(signal, this.#handler);
@@ -137,9 +141,13 @@ class SignalRelay {
     return this.#abort.signal;
   }
 
-  /** The tree runs; what came too late to abort the restore is the program's. */
-  passTo(pid: number): void {
+  /**
+   * The tree runs; what came too late to abort the restore is the program's. With `isInOurGroup` it has by itself what came
+   * to the group: passed on too, one Ctrl-C would be two.
+   */
+  passTo(pid: number, isInOurGroup: boolean): void {
     this.#pid = pid;
+    this.#isInOurGroup = isInOurGroup;
     for (const signal of this.#kept) send(pid, signal);
   }
 
@@ -149,11 +157,22 @@ class SignalRelay {
 
   #receive(signal: NodeJS.Signals): void {
     if (this.#pid > 0) {
-      send(this.#pid, signal);
+      if (!this.#isInOurGroup || !sentToGroups.includes(signal)) send(this.#pid, signal);
       return;
     }
     this.#kept.push(signal);
     if (ending.includes(signal)) this.#abort.abort(signal);
+  }
+}
+
+/** False for a process that has ended. */
+function isInOurGroup(pid: number): boolean {
+  const { readStat } = require("../src/task/proc") as typeof import("../src/task/proc");
+  try {
+    return readStat(pid).pgrp === readStat(process.pid).pgrp;
+  } catch (error) {
+    if (error instanceof FaultlineError && error.code === "NOT_FOUND") return false;
+    throw error;
   }
 }
 
