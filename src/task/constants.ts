@@ -225,6 +225,11 @@ export const mapFlag = {
   fixedNoReplace: 0x100000,
 } as const;
 
+/** The size of huge pages as mmap(2) and memfd_create(2) take it: its logarithm, in the upper bits. */
+export function hugeSizeFlag(bytes: number): number {
+  return (Math.log2(bytes) << 26) >>> 0;
+}
+
 /** prctl(2) operations. */
 export const prctlOperation = {
   setPdeathSignal: 1,

@@ -190,6 +190,8 @@ export interface Mapping {
   readonly flags: ReadonlySet<string>;
   /** Resident pages, KiB. */
   readonly residentKiB: number;
+  /** What the kernel maps at once: more than a page in hugetlbfs. */
+  readonly pageKiB: number;
   /** pkeys(7); 0 where there is none. */
   readonly protectionKey: number;
 }
@@ -212,6 +214,7 @@ export function parseMappings(text: string): Mapping[] {
         path: unescapePath(header[7] as string),
         flags: new Set(),
         residentKiB: 0,
+        pageKiB: 4,
         protectionKey: 0,
       });
       continue;
@@ -220,6 +223,7 @@ export function parseMappings(text: string): Mapping[] {
     if (last === undefined) continue;
     if (line.startsWith("VmFlags:")) last.flags = new Set(line.slice(8).trim().split(/\s+/));
     else if (line.startsWith("Rss:")) last.residentKiB = Number.parseInt(line.slice(4), 10);
+    else if (line.startsWith("KernelPageSize:")) last.pageKiB = Number.parseInt(line.slice(15), 10);
     else if (line.startsWith("ProtectionKey:")) last.protectionKey = Number.parseInt(line.slice(14), 10);
   }
   return mappings;

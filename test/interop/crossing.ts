@@ -50,7 +50,7 @@ export function everyProgram(): ProgramFacts[] {
 /** Every script of test/interop/software: real software that checks itself in the same way. */
 export function everySoftware(): ProgramFacts[] {
   const files = readdirSync(join(repositoryRoot, "test", "interop", "software"));
-  return files.filter((file) => /\.(py|js|sh|pl|java)$/.test(file)).map(softwareFacts);
+  return files.filter((file) => /\.(py|js|sh|pl|rb|java)$/.test(file)).map(softwareFacts);
 }
 
 function oneLine(error: unknown): string {

@@ -63,6 +63,7 @@ const interpreters: Record<string, readonly string[]> = {
   ".js": [process.execPath],
   ".sh": ["/bin/bash"],
   ".pl": ["/usr/bin/perl"],
+  ".rb": ["/usr/bin/ruby"],
   // A JVM that compiles the file itself (JEP 330), with a heap small enough that it collects garbage all the time.
   ".java": ["/usr/bin/java", "-Xmx64m", "-XX:+UseG1GC"],
 };

@@ -315,7 +315,7 @@ function rangeOf({ start, end }: Mapping): string {
 
 /** Of a file with a path, not of memory without one: that has no path either, and is called deleted too. */
 function isLostName(mapping: Mapping): boolean {
-  return isDeleted(mapping) && mapping.inode !== 0 && !/^\/(memfd:|SYSV|dev\/zero)/.test(mapping.path);
+  return isDeleted(mapping) && mapping.inode !== 0 && !/^\/(memfd:|anon_hugepage|SYSV|dev\/zero)/.test(mapping.path);
 }
 
 function mappedHasOtherName(pid: number, mapping: Mapping): boolean {

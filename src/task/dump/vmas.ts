@@ -1,7 +1,7 @@
 // What each mapping of a dumped task is: its CRIU vma_entry and how its pages are dumped. Pure: mappings in, values out.
 // Facts: VmFlags of proc_pid_smaps(5), the status bits of CRIU's images.
 import { vmaStatus } from "../../images/vmaStatus";
-import { mapFlag, protection } from "../constants";
+import { hugeSizeFlag, mapFlag, protection } from "../constants";
 import { type Mapping, pathText } from "../proc";
 
 export type VmaKind =
@@ -43,6 +43,8 @@ export interface Vma {
 /** MADV_* that VmFlags shows, by flag. */
 const adviceOf: Readonly<Record<string, number>> = { rr: 1, sr: 2, dc: 10, mg: 12, hg: 14, nh: 15, dd: 16, wf: 18 };
 
+/** The name that the kernel gives to huge pages that were mapped without a file. */
+const anonymousHuge = "/anon_hugepage";
 const deletedSuffix = " (deleted)";
 
 export function isDeleted(mapping: Mapping): boolean {
@@ -57,6 +59,8 @@ function kindOf(mapping: Mapping): VmaKind {
   if (path === "[vsyscall]") return "vsyscall";
   if (path.startsWith("/dev/zero (deleted)") || path.startsWith("[anon_shmem:")) return "shared-anonymous";
   if (path.startsWith("/memfd:")) return "memfd";
+  // Shared ones are a memory file to the images, as they are to CRIU: they cannot be made otherwise.
+  if (path.startsWith(anonymousHuge)) return shared ? "memfd" : "anonymous";
   if (/^\/SYSV[0-9a-f]{8}/.test(path)) return "sysv";
   if (path.startsWith("socket:[")) return "socket";
   if (path.startsWith("/[aio]")) return "aio";
@@ -99,7 +103,7 @@ function flagsOf(kind: VmaKind, mapping: Mapping, isPrivate: boolean): number {
   if (mapping.flags.has("gd")) flags |= mapFlag.growsDown;
   if (mapping.flags.has("lo")) flags |= mapFlag.locked;
   if (mapping.flags.has("nr") && kind === "anonymous") flags |= mapFlag.noReserve;
-  if (mapping.flags.has("ht")) flags |= mapFlag.hugeTlb;
+  if (mapping.flags.has("ht")) flags |= mapFlag.hugeTlb | hugeSizeFlag(mapping.pageKiB * 1024);
   return flags;
 }
 
@@ -152,13 +156,14 @@ export function mappingObstacle(mapping: Mapping): string | undefined {
   const { flags, path } = mapping;
   if (path.startsWith("[v")) return undefined; // vdso, vvar and vsyscall are the kernel's own
   if (flags.has("um") || flags.has("uw") || flags.has("ui")) return "memory registered with a userfaultfd";
-  if (flags.has("ht")) return "huge page memory (hugetlbfs)";
+  if (flags.has("ht") && !path.startsWith(anonymousHuge) && !path.startsWith("/memfd:"))
+    return `huge page memory of a file, ${pathText(path)}`;
   if (flags.has("ss")) return "a shadow stack";
   // Memory that can only be executed gets one from the kernel, also when it is mapped again.
   if (mapping.protectionKey !== 0 && !mapping.permissions.startsWith("--x"))
     return "memory with a protection key (pkeys)";
   if (flags.has("io") || flags.has("pf")) return `device memory ${pathText(path)}`;
-  if (path.startsWith("anon_inode:") || path.startsWith("/anon_hugepage")) return `a mapping of ${pathText(path)}`;
+  if (path.startsWith("anon_inode:")) return `a mapping of ${pathText(path)}`;
   if (path === "[uprobes]") return "uprobes are planted in it";
   return undefined;
 }

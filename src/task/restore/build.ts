@@ -1,10 +1,10 @@
 // Brings a planned tree up to the point where only letting go is left. Synchronous, as ptrace ties all of it to one
 // thread; on any failure everything made so far is ended before the error goes on.
-import { closeSync, readFileSync, rmSync } from "node:fs";
+import { closeSync, openSync, readFileSync, rmSync } from "node:fs";
 import { checked } from "../../errors";
 import type { ImageDirectory } from "../../images/directory";
 import { native } from "../../native";
-import { syscalls } from "../constants";
+import { mapFlag, protection, syscalls } from "../constants";
 import type { Fill } from "./filePlan";
 import { segmentKey, sharedKey } from "./files/context";
 import type { HandedFile } from "./files/process";
@@ -13,6 +13,7 @@ import { writeGhost, writeObject } from "./pages";
 import { finishTask, isStopped, letGo, letStop } from "./resume";
 import { Script } from "./script";
 import { SegmentMaker } from "./segments";
+import { workbench } from "./sharedMemory";
 import { buildProcess, buildSpace, buildThreads, type LazyTask, type TaskPages } from "./taskBuild";
 import type { Composition } from "./taskPlan";
 import { startTimers } from "./timers";
@@ -164,6 +165,7 @@ export class Build {
       checked(fd, "pidfd_getfd", "a file of the tree cannot be reached", { pid: rootPid });
       try {
         if (fill.kind === "ghost") writeGhost(fd, fill.ghost);
+        else if (fill.huge === true) this.#fillHuge(fill);
         else {
           const index = this.images.shmemPageIndex(fill.shmid);
           this.pages.eagerPages += writeObject(fd, index, fill.bytes, rootPid);
@@ -172,6 +174,28 @@ export class Build {
         native.closeDescriptor(fd);
       }
     }
+  }
+
+  /** A file of huge pages cannot be written, only mapped: by the root's stub, for the moment. */
+  #fillHuge({ key, shmid, bytes }: Extract<Fill, { kind: "memory" }>): void {
+    const { plan, rootPid } = this.tree;
+    const root = this.tree.host(rootPid);
+    const script = new Script();
+    const prot = protection.read | protection.write;
+    const flags = mapFlag.shared | mapFlag.fixedNoReplace;
+    script.room(1).call(syscalls.mmap, [workbench, bytes, prot, flags, plan.files.masters.of(key), 0], {
+      purpose: "mapping huge pages (see /proc/sys/vm/nr_hugepages)",
+    });
+    root.run(script);
+    const memory = openSync(`/proc/${rootPid}/mem`, "r+");
+    try {
+      this.pages.eagerPages += writeObject(memory, this.images.shmemPageIndex(shmid), bytes, rootPid, workbench);
+    } finally {
+      closeSync(memory);
+    }
+    const undo = new Script();
+    undo.room(1).call(syscalls.munmap, [workbench, bytes]);
+    root.run(undo);
   }
 
   /** An eager restore also fills the shared memory that a lazy one leaves to the pager. */

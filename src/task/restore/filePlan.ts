@@ -42,7 +42,14 @@ import type { GhostFile, TaskImage, TreeImage } from "./treeImage";
 
 /** Contents that the tracer writes through an object's master. */
 export type Fill =
-  | { readonly key: string; readonly kind: "memory"; readonly shmid: number; readonly bytes: number }
+  | {
+      readonly key: string;
+      readonly kind: "memory";
+      readonly shmid: number;
+      readonly bytes: number;
+      /** Of huge pages: it cannot be written through a descriptor. */
+      readonly huge?: boolean;
+    }
   | { readonly key: string; readonly kind: "ghost"; readonly ghost: GhostFile };
 
 export interface FilePlan {
@@ -174,7 +181,8 @@ function planMemoryFiles(context: FileContext, files: readonly FileEntry[], fill
       inodes.add(memfd.inode_id);
       makeMemfdInode(context, inode);
       const key = memfdKey(memfd.inode_id);
-      fills.push({ key, kind: "memory", shmid: inode.shmid, bytes: Number(inode.size) });
+      const huge = (inode.hugetlb_flag ?? 0) !== 0;
+      fills.push({ key, kind: "memory", shmid: inode.shmid, bytes: Number(inode.size), huge });
       sealMemfd(late, context.masters.of(key), inode);
     }
   }

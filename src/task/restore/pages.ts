@@ -81,8 +81,8 @@ function writeRuns(memory: number, runs: Float64Array, bytes: Buffer, pid: numbe
   if (done !== bytes.length) throw new FaultlineError("SYSTEM", "the task's memory cannot be written", { pid });
 }
 
-/** Writes all pages of a shared object through its descriptor. */
-export function writeObject(descriptor: number, index: PageIndex, bytesMax: number, pid: number): number {
+/** Writes all pages of a shared object through a descriptor in which it begins at `base`. */
+export function writeObject(descriptor: number, index: PageIndex, bytesMax: number, pid: number, base = 0): number {
   let written = 0;
   const buffer = Buffer.allocUnsafe(piecePages * pageSize);
   for (const [first, end] of runsWithin(index, 0, Math.ceil(bytesMax / pageSize))) {
@@ -91,7 +91,7 @@ export function writeObject(descriptor: number, index: PageIndex, bytesMax: numb
       index.readPages(page, count, buffer);
       // A memory file may end inside its last page.
       const bytes = Math.min(count * pageSize, bytesMax - page * pageSize);
-      writeAll(descriptor, page * pageSize, buffer.subarray(0, bytes), pid);
+      writeAll(descriptor, base + page * pageSize, buffer.subarray(0, bytes), pid);
       written += count;
     }
   }

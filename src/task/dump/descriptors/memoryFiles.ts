@@ -1,12 +1,16 @@
 // memfds, open or mapped (memfd_create(2)): their inodes with seals, and who holds them. Contents are gathered apart.
+import { statfsSync } from "node:fs";
 import type { Init } from "../../../images/message";
 import type { FownEntry } from "../../../images/messages";
 import { native } from "../../../native";
+import { hugeSizeFlag } from "../../constants";
 import type { ImageSet } from "../imageSet";
 import { noOwner, type OpenFile } from "../openFile";
 import type { HeldFile } from "../regularFiles";
 
 const getSeals = 1034; // F_GET_SEALS
+const hugetlbfs = 0x958458f6; // statfs(2)
+const memfdHuge = 4; // MFD_HUGETLB
 
 export class MemoryFiles {
   readonly #images: ImageSet;
@@ -59,8 +63,15 @@ export class MemoryFiles {
       shmid,
       seals,
       inode_id: BigInt(inodeId),
+      hugetlb_flag: hugeFlag(held.procPath),
       mode: Number(stat.mode) & 0o7777,
     });
     return inodeId;
   }
+}
+
+/** For memfd_create(2): huge pages, and their size; undefined for memory of ordinary pages. */
+function hugeFlag(path: string): number | undefined {
+  const { type, bsize } = statfsSync(path);
+  return type === hugetlbfs ? (memfdHuge | hugeSizeFlag(bsize)) >>> 0 : undefined;
 }

@@ -9,6 +9,8 @@ import { type FileContext, fcntlCommand, fileKey, openFlag, setOwner, settle } f
 const closeOnExec = 1;
 const allowSealing = 2;
 const execFlag = 0x10;
+/** MFD_HUGETLB and the size of the pages. */
+const hugeMask = 0xfc000004;
 const sealSeal = 1;
 const sealExec = 0x20;
 const fchmod = 91;
@@ -23,7 +25,6 @@ export function memfdKey(inode: number): string {
 
 export function memfdObstacle(inode: MemfdInodeEntry | undefined, file: MemfdFileEntry): string | undefined {
   if (inode === undefined) return `memory file ${file.inode_id} is not in memfd.img`;
-  if ((inode.hugetlb_flag ?? 0) !== 0) return "a memory file of huge pages";
   if (encodeText(inode.name).length > nameBytesMax) return "a memory file with an overlong name";
   if (inode.size > BigInt(Number.MAX_SAFE_INTEGER)) return `a memory file of ${inode.size} bytes`;
   return undefined;
@@ -36,7 +37,8 @@ export function makeMemfdInode(context: FileContext, inode: MemfdInodeEntry): vo
   const sealing = inode.seals === sealSeal ? 0 : allowSealing;
   // Where memory files are not executable by default (vm.memfd_noexec), one that was must say so.
   const exec = (inode.seals & sealExec) === 0 ? execFlag : 0;
-  batch.call(syscalls.memfd_create, [name, closeOnExec | sealing | exec], { purpose: `making ${inode.name}` });
+  const flags = (closeOnExec | sealing | exec | ((inode.hugetlb_flag ?? 0) & hugeMask)) >>> 0;
+  batch.call(syscalls.memfd_create, [name, flags], { purpose: `making ${inode.name}` });
   batch.call(syscalls.ftruncate, [0, inode.size]);
   if (inode.mode !== undefined) batch.call(fchmod, [0, inode.mode & modeMask]);
   if (inode.uid !== 0 || inode.gid !== 0) batch.call(fchown, [0, inode.uid, inode.gid]);
