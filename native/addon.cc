@@ -11,6 +11,7 @@ static Napi::Object init(Napi::Env env, Napi::Object exports) {
   faultline::registerReadAhead(env, exports);
   faultline::registerCpu(env, exports);
   faultline::registerSearch(env, exports);
+  faultline::registerServe(env, exports);
   faultline::registerSpawn(env, exports);
   faultline::registerSocket(env, exports);
   faultline::registerUffd(env, exports);

@@ -121,6 +121,32 @@ export interface Addon {
   /** CPUID leaf 0xD: (offset, size) in the standard XSAVE area of each component, bytes; 0 where there is none. */
   xstateLayout(pairs: Uint32Array): number;
 
+  // serve.cc: what a wait may answer by itself, for each userfaultfd of the calling thread. A plan is dropped when a message
+  // other than a fault is read; uffdRead gives that and what was not answered.
+  /** A new plan for the descriptor, which is waited on as `token`; four numbers a range: page, pages, table, image page. Ranges
+   * are in order. 0 or -ENOMEM. */
+  serveBegin(uffd: number, token: number, ranges: Float64Array): number;
+  /** Its next table (src/images/pageTable.ts); without `offsets` a raw file. */
+  serveTable(
+    uffd: number,
+    starts: Float64Array,
+    counts: Float64Array,
+    flags: Uint8Array,
+    filePages: Float64Array,
+    runCount: number,
+    fd: number,
+    rawBlockPages: number,
+    offsets: Float64Array | undefined,
+    firstPages: Float64Array | undefined,
+    checksums: Uint32Array | undefined,
+    places: Uint32Array | undefined,
+    blockCount: number,
+  ): number;
+  serveStart(uffd: number): number;
+  servePause(uffd: number): number;
+  /** Before the descriptor is closed. */
+  serveEnd(uffd: number): number;
+
   // spawn.cc
   /** The stub program as a descriptor (a sealed memfd), or -errno. */
   stubOpen(): number;
@@ -221,8 +247,22 @@ export interface Addon {
   epollCreate(): number;
   epollAdd(epoll: number, fd: number, token: number): number;
   epollRemove(epoll: number, fd: number): number;
-  /** Spins, then sleeps until a descriptor is readable or timeoutUs have passed (negative: for ever); tokens to out. */
-  epollWait(epoll: number, timeoutUs: number, spinUs: number, out: Float64Array): number;
+  /**
+   * Spins, then sleeps until a descriptor is readable or timeoutUs have passed (negative: for ever); tokens to out. With
+   * `served` it answers by itself what the plans of serve.cc allow, and looks on until no more has come for lingerUs or mostUs
+   * have passed: served = [entries, then eleven numbers an entry: token; 0 a fault or 1 more pages of its block; page; pages
+   * installed (0: it was there, and its threads were woken); and of a fault thread id, when it was read and answered (monotonicUs), 1 for
+   * a write + 2 where the rest of the block came too; the pages [first, end) of the block that the layout's range holds; codec].
+   */
+  epollWait(
+    epoll: number,
+    timeoutUs: number,
+    spinUs: number,
+    lingerUs: number,
+    mostUs: number,
+    out: Float64Array,
+    served: Float64Array | undefined,
+  ): number;
   eventfdCreate(): number;
   eventfdSignal(fd: number): number;
   eventfdClear(fd: number): number;

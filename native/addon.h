@@ -33,6 +33,7 @@ void registerCopy(Napi::Env env, Napi::Object exports);
 void registerLock(Napi::Env env, Napi::Object exports);
 void registerSegment(Napi::Env env, Napi::Object exports);
 void registerCpu(Napi::Env env, Napi::Object exports);
+void registerServe(Napi::Env env, Napi::Object exports);
 void registerSearch(Napi::Env env, Napi::Object exports);
 void registerSpawn(Napi::Env env, Napi::Object exports);
 void registerSocket(Napi::Env env, Napi::Object exports);

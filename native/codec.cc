@@ -69,7 +69,7 @@ int decodeBlock(int codec, const uint8_t* stored, size_t storedBytes, int64_t ch
     std::memset(out, 0, outBytes);
     return 0;
   }
-  if (checksum >= 0 && XXH32(stored, storedBytes, 0) != static_cast<uint32_t>(checksum)) return -EBADMSG;
+  if (!checksumHolds(stored, storedBytes, checksum)) return -EBADMSG;
   if (codec == kBlockRaw) {
     if (storedBytes != outBytes) return -EILSEQ;
     if (stored != out) std::memcpy(out, stored, outBytes);
@@ -80,6 +80,19 @@ int decodeBlock(int codec, const uint8_t* stored, size_t storedBytes, int64_t ch
   int got = LZ4_decompress_safe(reinterpret_cast<const char*>(stored), reinterpret_cast<char*>(out),
                                 static_cast<int>(storedBytes), static_cast<int>(outBytes));
   return got == static_cast<int>(outBytes) ? 0 : -EILSEQ;
+}
+
+bool checksumHolds(const uint8_t* stored, size_t storedBytes, int64_t checksum) {
+  return checksum < 0 || XXH32(stored, storedBytes, 0) == static_cast<uint32_t>(checksum);
+}
+
+int decodePrefix(int codec, const uint8_t* stored, size_t storedBytes, uint8_t* out, size_t wantedBytes, size_t outBytes) {
+  if (codec != kBlockLz4 || wantedBytes == outBytes) return decodeBlock(codec, stored, storedBytes, -1, out, outBytes);
+  if (storedBytes > INT32_MAX || outBytes > INT32_MAX) return -EILSEQ;
+  const int got = LZ4_decompress_safe_partial(reinterpret_cast<const char*>(stored), reinterpret_cast<char*>(out),
+                                              static_cast<int>(storedBytes), static_cast<int>(wantedBytes),
+                                              static_cast<int>(outBytes));
+  return got >= static_cast<int>(wantedBytes) ? 0 : -EILSEQ;
 }
 
 // Encodes a block into `out`, which has room for inBytes. Returns the stored bytes: 0 for all zero, inBytes for raw

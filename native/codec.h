@@ -17,6 +17,13 @@ enum BlockCodec : int { kBlockZero = 0, kBlockRaw = 1, kBlockLz4 = 2 };
 // may be read to its place before: `stored` is `out` then.
 int decodeBlock(int codec, const uint8_t* stored, size_t storedBytes, int64_t checksum, uint8_t* out, size_t outBytes);
 
+// Whether the XXH32 of the stored bytes is `checksum`; -1 holds always.
+bool checksumHolds(const uint8_t* stored, size_t storedBytes, int64_t checksum);
+
+// The first wantedBytes of an LZ4 or raw block that decodes to outBytes, at the front of `out`, without its checksum: whole
+// blocks as decodeBlock. 0 or -EILSEQ.
+int decodePrefix(int codec, const uint8_t* stored, size_t storedBytes, uint8_t* out, size_t wantedBytes, size_t outBytes);
+
 // Whether all bytes are zero.
 bool allZero(const uint8_t* bytes, size_t length);
 

@@ -51,17 +51,6 @@ struct WriteProtect {
   Range range;
   uint64_t mode;
 };
-// struct uffd_msg; the union is read by event.
-struct Message {
-  uint8_t event;
-  uint8_t reserved1;
-  uint16_t reserved2;
-  uint32_t reserved3;
-  uint64_t first;   // fault: flags; fork: the descriptor (u32); remap: from; remove, unmap: start
-  uint64_t second;  // fault: address; remap: to; remove, unmap: end
-  uint64_t third;   // fault: thread id (u32); remap: length
-};
-
 constexpr unsigned long kApi = _IOWR(0xAA, 0x3F, Api);
 constexpr unsigned long kRegister = _IOWR(0xAA, 0x00, Register);
 constexpr unsigned long kUnregister = _IOR(0xAA, 0x01, Range);
@@ -76,13 +65,9 @@ static_assert(sizeof(Range) == 16 && sizeof(Api) == 24 && sizeof(Register) == 32
 static_assert(sizeof(Copy) == 40 && offsetof(Copy, copy) == 32);
 static_assert(sizeof(Fill) == 32 && offsetof(Fill, done) == 24);
 static_assert(sizeof(WriteProtect) == 24);
-static_assert(sizeof(Message) == 32 && offsetof(Message, first) == 8);
 static_assert(kApi == 0xc018aa3f && kRegister == 0xc020aa00 && kUnregister == 0x8010aa01 && kWake == 0x8010aa02);
 static_assert(kCopy == 0xc028aa03 && kZeroPage == 0xc020aa04 && kWriteProtect == 0xc018aa06);
 static_assert(kContinue == 0xc020aa07 && kPoison == 0xc020aa08);
-
-constexpr uint8_t kEventPagefault = 0x12;
-constexpr uint8_t kEventFork = 0x13;
 
 // Results of a failed block, below every -errno. See addon.d.ts.
 constexpr int64_t kBlockTruncated = -10001;
@@ -131,6 +116,19 @@ int64_t copyPages(int fd, uint64_t address, const uint8_t* bytes, uint64_t lengt
   return installed(status, copy.copy, length);
 }
 
+int64_t wakePages(int fd, uint64_t address, uint64_t length) {
+  Range range{address, length};
+  return result(ioctl(fd, kWake, &range));
+}
+
+int64_t readMessages(int fd, Message* into, size_t most) {
+  for (;;) {
+    const ssize_t got = read(fd, into, most * sizeof(Message));
+    if (got >= 0) return static_cast<int64_t>(static_cast<size_t>(got) / sizeof(Message));
+    if (errno != EINTR) return errno == EAGAIN ? 0 : -static_cast<int64_t>(errno);
+  }
+}
+
 int64_t loadBlock(const StoredBlock& block, uint64_t skip, uint64_t count, uint8_t* scratch, uint8_t* into) {
   const uint64_t from = skip * kPageBytes;
   const uint64_t length = count * kPageBytes;
@@ -174,8 +172,7 @@ static Napi::Value uffdUnregister(const Napi::CallbackInfo& info) {
 }
 
 static Napi::Value uffdWake(const Napi::CallbackInfo& info) {
-  Range range{u64(info[1]), u64(info[2])};
-  return number(info.Env(), result(ioctl(i32(info[0]), kWake, &range)));
+  return number(info.Env(), wakePages(i32(info[0]), u64(info[1]), u64(info[2])));
 }
 
 static Napi::Value uffdZero(const Napi::CallbackInfo& info) {
@@ -220,25 +217,29 @@ static Napi::Value uffdInstall(const Napi::CallbackInfo& info) {
   return number(info.Env(), copyPages(i32(info[0]), u64(info[1]), into + skip * kPageBytes, count * kPageBytes));
 }
 
-// (fd, out: Float64Array, four numbers a message): reads the queued messages that fit; returns their number.
+// (fd, out: Float64Array, four numbers a message): what a wait has read and left, then the queued messages that fit; returns
+// their number.
 static Napi::Value uffdRead(const Napi::CallbackInfo& info) {
   const int fd = i32(info[0]);
   auto array = info[1].As<Napi::Float64Array>();
   double* out = array.Data();
   const size_t most = array.ElementLength() / 4;
   size_t total = 0;
-  int failure = 0;
+  int64_t failure = 0;
   Message messages[64];
+  bool unread = true;
   while (total < most) {
     const size_t room = most - total < 64 ? most - total : 64;
-    const ssize_t got = read(fd, messages, room * sizeof(Message));
-    if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) {
-      failure = got < 0 && errno != EAGAIN ? errno : 0;
+    int64_t count = unread ? static_cast<int64_t>(takeUnread(fd, messages, room)) : 0;
+    if (count == 0) {
+      unread = false;
+      count = readMessages(fd, messages, room);
+    }
+    if (count <= 0) {
+      failure = count;
       break;
     }
-    const size_t count = static_cast<size_t>(got) / sizeof(Message);
-    for (size_t i = 0; i < count; i++, out += 4) {
+    for (int64_t i = 0; i < count; i++, out += 4) {
       const Message& message = messages[i];
       const uint64_t low = 0xffffffff;
       out[0] = message.event;
@@ -246,11 +247,11 @@ static Napi::Value uffdRead(const Napi::CallbackInfo& info) {
       out[2] = static_cast<double>(message.second);
       out[3] = static_cast<double>(message.event == kEventPagefault ? message.third & low : message.third);
     }
-    total += count;
+    total += static_cast<size_t>(count);
     // The kernel gives all that is queued: fewer than there was room for were all. What comes later is polled for.
-    if (count < room) break;
+    if (!unread && static_cast<size_t>(count) < room) break;
   }
-  return number(info.Env(), total == 0 ? -failure : static_cast<int64_t>(total));
+  return number(info.Env(), total == 0 ? failure : static_cast<int64_t>(total));
 }
 
 void registerUffd(Napi::Env env, Napi::Object exports) {

@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "addon.h"
+#include "serve.h"
 
 namespace faultline {
 
@@ -49,6 +51,35 @@ int spinReady(int epoll, epoll_event* events, int64_t spinUs) {
   } while (nowMicroseconds() < end);
   return 0;
 }
+
+// Whether this thread may look for work without sleeping: not for some milliseconds after the scheduler has taken the processor
+// away from it, for then others want it, and they may be the very threads whose faults it looks for.
+class Spinning {
+ public:
+  bool allowed() {
+    const int64_t now = nowMicroseconds();
+    if (now >= lookUs_) look(now);
+    return now >= fromUs_;
+  }
+
+ private:
+  static constexpr int64_t kLookUs = 500;
+  static constexpr int64_t kPauseUs = 5000;
+
+  void look(int64_t now) {
+    rusage used;
+    if (getrusage(RUSAGE_THREAD, &used) != 0) return;
+    if (used.ru_nivcsw != preempted_) fromUs_ = now + kPauseUs;
+    preempted_ = used.ru_nivcsw;
+    lookUs_ = now + kLookUs;
+  }
+
+  long preempted_ = 0;
+  int64_t lookUs_ = 0;
+  int64_t fromUs_ = 0;
+};
+
+thread_local Spinning spinning;
 
 // poll(2) in a thread of libuv's pool, so that the main thread stays free.
 class PollWorker : public Napi::AsyncWorker {
@@ -93,20 +124,44 @@ static Napi::Value epollRemove(const Napi::CallbackInfo& info) {
   return number(info.Env(), result(epoll_ctl(i32(info[0]), EPOLL_CTL_DEL, i32(info[1]), &event)));
 }
 
-// (epoll, timeoutUs (negative: for ever), spinUs, out: Float64Array of tokens): the number of ready descriptors.
+// Spins, then sleeps, until a descriptor is ready or the time is over (negative: never). -1 with errno, or their number.
+static int waitReady(int epoll, epoll_event* events, double timeoutUs, int64_t spinUs) {
+  if (spinUs > 0 && !spinning.allowed()) spinUs = 0;
+  if (timeoutUs >= 0 && timeoutUs < static_cast<double>(spinUs)) spinUs = static_cast<int64_t>(timeoutUs);
+  // Whoever does not spin sleeps at once: nothing can have come since the last look that the sleep would not see.
+  const int got = spinUs > 0 || timeoutUs == 0 ? spinReady(epoll, events, spinUs) : 0;
+  const double left = timeoutUs < 0 ? -1 : timeoutUs - static_cast<double>(spinUs);
+  return got == 0 && timeoutUs != 0 && left != 0 ? sleepReady(epoll, events, left) : got;
+}
+
+// Whoever was answered asks again soon: looks for that until nobody has asked for lingerUs, or mostUs have passed.
+static int serveOn(int epoll, epoll_event* events, int64_t lingerUs, int64_t mostUs, ServedLog& log) {
+  const int64_t end = nowMicroseconds() + mostUs;
+  while (log.hasRoom() && nowMicroseconds() < end) {
+    const int got = waitReady(epoll, events, static_cast<double>(lingerUs), lingerUs);
+    if (got <= 0) return 0;
+    const int left = serveReady(events, got, log);
+    if (left > 0) return left;
+  }
+  return 0;
+}
+
+// (epoll, timeoutUs (negative: for ever), spinUs, lingerUs, mostUs, out: Float64Array of tokens, served: Float64Array or
+// undefined): the number of ready descriptors that the caller has to look at.
 static Napi::Value epollWait(const Napi::CallbackInfo& info) {
   const int epoll = i32(info[0]);
-  const double timeoutUs = info[1].As<Napi::Number>().DoubleValue();
-  int64_t spinUs = static_cast<int64_t>(info[2].As<Napi::Number>().DoubleValue());
-  if (timeoutUs >= 0 && timeoutUs < spinUs) spinUs = static_cast<int64_t>(timeoutUs);
-  auto out = info[3].As<Napi::Float64Array>();
+  auto out = info[5].As<Napi::Float64Array>();
+  const bool serves = info[6].IsTypedArray();
+  ServedLog log(serves ? info[6].As<Napi::Float64Array>().Data() : nullptr,
+                serves ? info[6].As<Napi::Float64Array>().ElementLength() : 0);
   epoll_event events[kMostReady];
-  // Whoever does not spin sleeps at once: nothing can have come since the last look that the sleep would not see.
-  int got = spinUs > 0 || timeoutUs == 0 ? spinReady(epoll, events, spinUs) : 0;
-  if (got == 0 && timeoutUs != 0 && (timeoutUs < 0 || timeoutUs > spinUs)) {
-    got = sleepReady(epoll, events, timeoutUs < 0 ? timeoutUs : timeoutUs - spinUs);
-  }
+  const double timeoutUs = info[1].As<Napi::Number>().DoubleValue();
+  int got = waitReady(epoll, events, timeoutUs, static_cast<int64_t>(info[2].As<Napi::Number>().DoubleValue()));
   if (got < 0) return number(info.Env(), errno == EINTR ? 0 : -static_cast<int64_t>(errno));
+  if (serves && got > 0) {
+    got = serveReady(events, got, log);
+    if (got == 0 && log.count() > 0) got = serveOn(epoll, events, i32(info[3]), i32(info[4]), log);
+  }
   if (static_cast<size_t>(got) > out.ElementLength()) got = static_cast<int>(out.ElementLength());
   for (int i = 0; i < got; i++) out[i] = static_cast<double>(events[i].data.u64);
   return number(info.Env(), got);

@@ -9,6 +9,15 @@ export const BLOCK_PAGES_MAX = 1024;
 export const MESSAGES_READ_MAX = 1024;
 /** Descriptors that one wait reports. */
 export const READY_MAX = 64;
+/** Entries of what one wait served by itself. */
+export const SERVED_MAX = 1024;
+/** How long a wait goes on serving faults that follow each other, microseconds: while work waits in the background, and else. */
+export const SERVE_US_MAX = 300;
+export const SERVE_IDLE_US_MAX = 5000;
+/** A plan for a wait is made anew after a layout event when one fault for so many of its ranges has come: making it costs. */
+export const SERVE_RANGES_PER_FAULT = 64;
+/** Ranges of such a plan at most; with more, every fault is reported. */
+export const SERVE_RANGES_MAX = 2 ** 18;
 /** How long a wait spins after activity before it sleeps: about what a sleep and wake-up costs. */
 export const SPIN_US_DEFAULT = 80;
 
@@ -43,6 +52,10 @@ export const DRAIN_AHEAD_RUNS_BUSY = 2;
 export const DRAIN_BUSY_US = 2000;
 /** How long after an answer the pager only looks for the next fault, microseconds: a program that jumps about faults again. */
 export const LINGER_US = 10;
+/** The same while nothing waits in the background: waking the program on a processor that has halted takes it so long. */
+export const LINGER_IDLE_US = 60;
+/** How long V8 optimizes nothing after the first task of a pager came, milliseconds. */
+export const OPTIMIZER_HOLD_MS = 2000;
 /** Pages drained next to one recent fault before the order of addresses takes over. */
 export const DRAIN_NEIGHBOUR_PAGES = 256;
 /** Recent faults whose surroundings wait to be installed, for each context. */

@@ -6,6 +6,7 @@ import { PAGE_BYTES } from "../limits";
 import type { BlockRef } from "./block";
 import { PageFlag, type Pagemap } from "./pagemap";
 import { checkPagesLength, type PagesFile } from "./pagesFile";
+import type { PageTable } from "./pageTable";
 import { readBlock } from "./readBlock";
 
 /** Pages in a row that are stored in one block, or are absent together. Page numbers are those of the address space. */
@@ -78,6 +79,12 @@ export class PageIndex {
   run(run: number): PageRun {
     const { starts, counts, flags } = this.pagemap;
     return { firstPage: starts[run]!, pageCount: counts[run]!, flags: flags[run]! };
+  }
+
+  /** What this image itself holds, as arrays. Throws what opening the pages file throws. */
+  get table(): PageTable {
+    const { runCount, starts, counts, flags, filePages } = this.pagemap;
+    return { runCount, starts, counts, flags, filePages, ...this.pagesFile().table };
   }
 
   *runs(): Generator<PageRun> {

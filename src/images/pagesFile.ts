@@ -5,6 +5,7 @@ import { PAGE_BYTES } from "../limits";
 import { BlockCodec, type BlockRef } from "./block";
 import { openImageFile } from "./openFile";
 import type { PackedPagesReader } from "./packed";
+import type { PageTable } from "./pageTable";
 
 /** Pages in a block of a raw file, which has no blocks of its own: 64 KiB, where install and read cost level out. */
 const RAW_BLOCK_PAGES = 16;
@@ -25,6 +26,8 @@ export interface PagesFile extends Disposable {
    * The caller makes sure that the run is in the file.
    */
   locate(filePage: number, runStart: number, runPages: number): LocatedBlock;
+  /** The same as numbers. */
+  readonly table: Pick<PageTable, "fd" | "blocks">;
   close(): void;
 }
 
@@ -74,6 +77,10 @@ class RawPages implements PagesFile {
     };
   }
 
+  get table(): Pick<PageTable, "fd" | "blocks"> {
+    return { fd: this.fd, blocks: { kind: "raw", pagesPerBlock: RAW_BLOCK_PAGES } };
+  }
+
   close(): void {
     closeSync(this.fd);
   }
@@ -97,6 +104,11 @@ class PackedPages implements PagesFile {
   locate(filePage: number): LocatedBlock {
     const index = this.reader.blockOfPage(filePage);
     return { block: this.reader.block(index), firstFilePage: this.reader.firstPage(index) };
+  }
+
+  get table(): Pick<PageTable, "fd" | "blocks"> {
+    const { fd, index } = this.reader;
+    return { fd, blocks: { kind: "packed", ...index } };
   }
 
   close(): void {

@@ -1,8 +1,10 @@
 // One address space as the pager serves it: its userfaultfd, its layout, and the steps that install pages and record
 // what the kernel said of each. Decides nothing about when; pager.ts does.
 import type { BlockRef } from "../images/block";
-import type { Space } from "../space/space";
-import type { InstallOutcome, LayoutEvent, Uffd } from "../uffd/port";
+import type { PageTable } from "../images/pageTable";
+import { SERVE_RANGES_MAX, SERVE_RANGES_PER_FAULT } from "../limits";
+import { LAYOUT_ENTRY_NUMBERS, type Space } from "../space/space";
+import type { InstallOutcome, LayoutEvent, Served, Uffd } from "../uffd/port";
 import type { Doom } from "./doom";
 import { DrainPlan } from "./drainPlan";
 import type { PageSource } from "./pageSource";
@@ -74,6 +76,15 @@ export class Context {
   prefetchEarly = false;
   readAhead: ReadAheadPlan | undefined;
 
+  /** Whether the waits answer faults by themselves. */
+  private serving = false;
+  /** Whether they ever did: then they may have read messages that nobody has looked at. */
+  wasServed = false;
+  /** Ranges of the last plan that a wait got, and faults since it ended. */
+  private plannedRanges = 0;
+  private unservedFaults = 0;
+  private tables: readonly PageTable[] | undefined;
+
   constructor(
     readonly session: Session,
     readonly uffd: Uffd,
@@ -85,6 +96,41 @@ export class Context {
     public token: number,
     readonly forked: boolean,
   ) {}
+
+  /** Lets waits answer faults by themselves, from the layout as it is now, where that is worth making a plan for. */
+  serveByWaits(): void {
+    if (this.serving || this.state !== "served" || this.recording !== undefined) return;
+    if (this.plannedRanges > 0 && ++this.unservedFaults * SERVE_RANGES_PER_FAULT < this.plannedRanges) return;
+    if (this.plannedRanges > SERVE_RANGES_MAX) return;
+    this.tables ??= tablesOf(this.sources);
+    if (this.tables.length === 0) return;
+    const ranges = this.space.imageRanges();
+    this.plannedRanges = ranges.length / LAYOUT_ENTRY_NUMBERS;
+    this.unservedFaults = 0;
+    if (this.plannedRanges > SERVE_RANGES_MAX) return;
+    this.uffd.serve({ ranges, tables: this.tables });
+    this.serving = true;
+    this.wasServed = true;
+  }
+
+  stopServing(): void {
+    if (this.serving) this.uffd.stopServing();
+    this.serving = false;
+    this.unservedFaults = 0;
+  }
+
+  /** Notes what a wait did. */
+  served({ page, pageCount, codec }: Served): void {
+    this.version++;
+    this.space.installed(page, Math.max(1, pageCount));
+    if (pageCount > 0) this.session.countInstalled(pageCount, codec);
+  }
+
+  /** A copy made by fork(2) has the same ranges. */
+  plansLike(parent: Context): void {
+    this.plannedRanges = parent.plannedRanges;
+    this.tables = parent.tables;
+  }
 
   applyLayout(event: Exclude<LayoutEvent, { kind: "fork" }>): void {
     this.version++;
@@ -158,4 +204,15 @@ export class Context {
         return outcome.kind;
     }
   }
+}
+
+/** The tables of all sources, or none. */
+function tablesOf(sources: readonly PageSource[]): readonly PageTable[] {
+  const tables: PageTable[] = [];
+  for (const source of sources) {
+    const table = source.table?.();
+    if (table === undefined) return [];
+    tables.push(table);
+  }
+  return tables;
 }

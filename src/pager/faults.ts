@@ -2,6 +2,7 @@
 // no fault: a fault that cannot be answered now is the caller's to defer.
 import { DRAIN_NEIGHBOUR_PAGES, RECENT_FAULTS_MAX, SEQUENTIAL_PAGES_MAX, ZERO_WINDOW_PAGES_MAX } from "../limits";
 import type { Need } from "../space/space";
+import type { Served } from "../uffd/port";
 import type { Context, Surroundings } from "./context";
 import { absent } from "./missing";
 
@@ -49,9 +50,27 @@ function answerImage(context: Context, page: number, need: Need): Answer {
     if (stopped === "exited") return "exited";
     from = end;
   }
-  const ahead = streak > 1 ? end + Math.min(16 << streak, SEQUENTIAL_PAGES_MAX) : end;
+  const ahead = streak > 1 ? end + pagesAhead(streak) : end;
   noteSurroundings(context, { from, to: ahead, backFrom: first, backTo: page, left: DRAIN_NEIGHBOUR_PAGES, streak });
   return "answered";
+}
+
+/** What lies around a fault that a wait has answered: to be installed in the background. */
+export function noteServed(context: Context, { page, blockFirst, blockEnd, wholeBlock }: Served): void {
+  const streak = takeStreak(context, page);
+  noteSurroundings(context, {
+    from: wholeBlock ? blockEnd : page + 1,
+    to: streak > 1 ? blockEnd + pagesAhead(streak) : blockEnd,
+    backFrom: wholeBlock ? page : blockFirst,
+    backTo: page,
+    left: DRAIN_NEIGHBOUR_PAGES,
+    streak,
+  });
+}
+
+/** How far ahead of the block that a streak has reached. */
+function pagesAhead(streak: number): number {
+  return Math.min(16 << Math.min(streak, 8), SEQUENTIAL_PAGES_MAX);
 }
 
 /** How many faults in a row led to this one, 0 for one that comes from nowhere. Forgets the one before it. */

@@ -2,6 +2,7 @@
 import { FaultlineError } from "../errors";
 import type { ImageDirectory } from "../images/directory";
 import type { PageIndex } from "../images/pageIndex";
+import type { PageTable } from "../images/pageTable";
 import type { PageRun, PageSource } from "./pageSource";
 import type { SourceName } from "./requests";
 
@@ -14,6 +15,16 @@ export class IndexSource implements PageSource {
     if (found.kind !== "block") return undefined;
     const { piece, block } = found;
     return { imagePage: piece.firstPage, pageCount: piece.pageCount, skip: piece.skip, block };
+  }
+
+  table(): PageTable | undefined {
+    try {
+      return this.index.table;
+    } catch (error) {
+      // Whoever needs a page meets it again, and the policy for it.
+      if (!(error instanceof FaultlineError)) throw error;
+      return undefined;
+    }
   }
 }
 

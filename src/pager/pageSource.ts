@@ -1,5 +1,6 @@
 // Where page bytes come from, as the pager sees it: image pages to stored blocks. Implementations open files.
 import type { BlockRef } from "../images/block";
+import type { PageTable } from "../images/pageTable";
 
 /** A run of image pages in one stored block. */
 export interface PageRun {
@@ -17,4 +18,9 @@ export interface PageSource {
    * Throws a FaultlineError where the image is damaged.
    */
   locate(imagePage: number): PageRun | undefined;
+  /**
+   * The pages of it that may be looked up without asking; those that it leaves out are asked for. Undefined where there is
+   * no such table, or it cannot be had: then all are.
+   */
+  table?(): PageTable | undefined;
 }

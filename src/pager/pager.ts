@@ -18,11 +18,11 @@ import {
   UNREADABLE_RETRY_US,
 } from "../limits";
 import type { Space } from "../space/space";
-import type { Uffd, UffdEvent, UffdWaiter } from "../uffd/port";
+import type { Served, Uffd, UffdEvent, UffdWaiter } from "../uffd/port";
 import { Context, type DeferredFault } from "./context";
 import { Doom, type FindOwners } from "./doom";
 import { drainStep, surroundingsStep } from "./drain";
-import { type Answer, answerFault } from "./faults";
+import { type Answer, answerFault, noteServed } from "./faults";
 import { LATENCY_BOUNDS_US, LatencyHistogram } from "./latency";
 import { type Progress, progressPage } from "./missing";
 import type { PageSource } from "./pageSource";
@@ -145,6 +145,7 @@ export class Pager implements PolicyActions {
     this.contexts.set(uffd, context);
     this.record(context, session.recording(imagePid));
     this.hooks.trace?.(this.waiter.nowUs(), context, "begin", 0, 0, 0);
+    context.serveByWaits();
     return context;
   }
 
@@ -208,15 +209,17 @@ export class Pager implements PolicyActions {
 
   /** One wait and the work that it brought: events first, then faults, then one step of the drain. */
   step(mostUs: number = PAGER_SLEEP_US): { readonly control: boolean } {
-    const result = this.waiter.wait(Math.min(mostUs, this.sleepUs()));
+    const result = this.waiter.wait(Math.min(mostUs, this.sleepUs()), this.isHurried());
     const { control } = result;
     // The result is the waiter's, and valid until the next wait: nothing below waits.
-    const { readable, exited } = result;
+    const { readable, exited, served, servedCount } = result;
+    for (let i = 0; i < servedCount; i++) this.servedByWait(served[i]!);
     for (const uffd of readable) {
       const context = this.contexts.get(uffd);
       if (context !== undefined) this.receive(context);
     }
     this.answerPending();
+    for (let i = 0; i < servedCount; i++) this.finishServed(served[i]!);
     if (this.deferredCount > 0) this.retryDeferred();
     for (const token of exited) this.processExited(token);
     this.background();
@@ -227,6 +230,24 @@ export class Pager implements PolicyActions {
   /** Runs until nothing is served any more. */
   run(): void {
     while (this.busy) this.step();
+  }
+
+  /** A fault that was answered before step() saw it, or more pages that came with one. */
+  private servedByWait(served: Served): void {
+    const context = this.contexts.get(served.uffd);
+    if (context === undefined) return;
+    context.served(served);
+    if (!served.isFault) return;
+    const { page, readUs, doneUs, threadId, write } = served;
+    context.session.faults++;
+    this.hooks.trace?.(readUs, context, write ? "write" : "read", page, 1, threadId);
+    noteServed(context, served);
+    this.answered(context, page, readUs, threadId, doneUs);
+  }
+
+  private finishServed({ uffd }: Served): void {
+    const context = this.contexts.get(uffd);
+    if (context !== undefined) this.finishIfDone(context);
   }
 
   /** Reads all queued messages: layout events are applied in order, faults are queued. True where the layout changed. */
@@ -247,6 +268,7 @@ export class Pager implements PolicyActions {
       this.hooks.trace?.(nowUs, context, event.write ? "write" : "read", event.page, 1, event.threadId);
     }
     if (changed) {
+      context.stopServing();
       context.drainAfterUs = 0;
       for (const deferred of context.deferred.values()) deferred.retryAtUs = nowUs;
     }
@@ -275,6 +297,7 @@ export class Pager implements PolicyActions {
     const child = new Context(session, uffd, parent.space.fork(), sources, imagePid, 0, -1, true);
     child.state = parent.state;
     this.record(child, parent.recording);
+    child.plansLike(parent);
     session.contexts.add(child);
     this.contexts.set(uffd, child);
     this.waiter.add(uffd);
@@ -290,11 +313,15 @@ export class Pager implements PolicyActions {
       for (const fault of batch) {
         if (!this.contexts.has(fault.context.uffd)) continue;
         const answer = this.answer(fault.context, fault.page);
-        if (answer === "answered") this.answered(fault.context, fault.page, fault.readUs, fault.threadId);
+        if (answer === "answered")
+          this.answered(fault.context, fault.page, fault.readUs, fault.threadId, this.waiter.nowUs());
         else if (answer === "exited") this.end(fault.context, "exited");
         else this.defer(fault, answer);
       }
-      for (const fault of batch) this.finishIfDone(fault.context);
+      for (const fault of batch) {
+        this.finishIfDone(fault.context);
+        if (this.contexts.has(fault.context.uffd)) fault.context.serveByWaits();
+      }
     }
   }
 
@@ -317,8 +344,7 @@ export class Pager implements PolicyActions {
     return this.options.onError === "wait" ? "unreadable" : "parked";
   }
 
-  private answered(context: Context, page: number, sinceUs: number, threadId: number): void {
-    const nowUs = this.waiter.nowUs();
+  private answered(context: Context, page: number, sinceUs: number, threadId: number, nowUs: number): void {
     context.recording?.faulted(nowUs);
     context.session.latency.record(nowUs - sinceUs);
     this.latency.record(nowUs - sinceUs);
@@ -363,7 +389,7 @@ export class Pager implements PolicyActions {
     if (answer === "answered") {
       context.deferred.delete(deferred.page);
       this.deferredCount--;
-      this.answered(context, deferred.page, deferred.sinceUs, deferred.threadId);
+      this.answered(context, deferred.page, deferred.sinceUs, deferred.threadId, this.waiter.nowUs());
       return;
     }
     deferred.delayUs = answer === "changing" ? Math.min(deferred.delayUs * 2, DEFER_MOST_US) : UNREADABLE_RETRY_US;
@@ -381,6 +407,12 @@ export class Pager implements PolicyActions {
       untilUs = Math.min(untilUs, this.backgroundAtUs(context));
     }
     return Math.max(0, untilUs - nowUs);
+  }
+
+  /** Whether there is more to bring than what surrounds recent faults. */
+  private isHurried(): boolean {
+    for (const context of this.contexts.values()) if (this.prefetches(context) || this.drains(context)) return true;
+    return false;
   }
 
   private backgroundAtUs(context: Context): number {
@@ -609,6 +641,7 @@ export class Pager implements PolicyActions {
     if (!this.contexts.delete(context.uffd)) return;
     this.deferredCount -= context.deferred.size;
     context.deferred.clear();
+    if (context.wasServed) this.takeCopies(context);
     if (context.state !== "failed") context.state = state;
     this.waiter.remove(context.uffd);
     this.forgetPidfd(context);
@@ -621,6 +654,16 @@ export class Pager implements PolicyActions {
     const { recording } = context;
     if (recording !== undefined && --recording.users === 0) this.hooks.recorded?.(recording);
     this.settle(session);
+  }
+
+  /** What a wait has read and nobody has looked at yet: a copy made by fork(2) outlives what it was copied from. */
+  private takeCopies(context: Context): void {
+    for (const event of context.uffd.read()) {
+      if (event.kind !== "fork") continue;
+      this.forked(context, event.child);
+      const child = this.contexts.get(event.child);
+      if (child !== undefined) this.finishIfDone(child);
+    }
   }
 
   private settle(session: Session): void {

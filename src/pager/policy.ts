@@ -16,6 +16,7 @@ export interface PolicyActions {
 export function applyPolicy(actions: PolicyActions, context: Context, policy: ErrorPolicy): void {
   if (policy === "wait") return;
   context.state = "failed";
+  context.stopServing();
   if (policy === "kill" && actions.kill(context)) return;
   const outcome = poisonMissing(context);
   if (outcome === "exited") actions.exited(context);

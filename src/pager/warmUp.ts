@@ -5,7 +5,17 @@ import { PageIndex } from "../images/pageIndex";
 import type { PagesFile } from "../images/pagesFile";
 import { Space } from "../space/space";
 import { PlainQueue } from "../uffd/plainQueue";
-import type { FaultEvent, InstallOutcome, QueueOutcome, Uffd, UffdEvent, UffdWaiter, WaitResult } from "../uffd/port";
+import type {
+  FaultEvent,
+  InstallOutcome,
+  QueueOutcome,
+  Served,
+  Uffd,
+  UffdEvent,
+  UffdWaiter,
+  WaitResult,
+} from "../uffd/port";
+import { emptyServed } from "../uffd/served";
 import { IndexSource } from "./imageSource";
 import { Pager } from "./pager";
 import { defaultPagerOptions } from "./requests";
@@ -25,6 +35,11 @@ class MadeUpUffd implements Uffd {
 
   read(): readonly UffdEvent[] {
     return this.queue.splice(0);
+  }
+  serve(): void {}
+  stopServing(): void {}
+  serveOne(page: number): number {
+    return this.install(page, 1).kind === "installed" ? 1 : 0;
   }
   private install(page: number, pageCount: number): InstallOutcome {
     let count = 0;
@@ -67,7 +82,14 @@ class MadeUpUffd implements Uffd {
 }
 
 class MadeUpWaiter implements UffdWaiter {
-  private readonly result = { readable: [] as Uffd[], exited: [], control: false };
+  private readonly result = {
+    served: [] as Served[],
+    servedCount: 0,
+    readable: [] as Uffd[],
+    exited: [],
+    control: false,
+  };
+  private answered: number | undefined;
   uffd = new MadeUpUffd();
   private timeUs = 0;
 
@@ -76,10 +98,29 @@ class MadeUpWaiter implements UffdWaiter {
   addPidfd(): void {}
   removePidfd(): void {}
   kill(): void {}
+  /** The next wait answers a fault of the page by itself, where the layout has it. */
+  serve(page: number): void {
+    if (page < FIRST_PAGE + PAGES) this.answered = page;
+  }
   wait(): WaitResult {
     this.result.readable.length = 0;
+    this.result.servedCount = 0;
+    if (this.answered !== undefined) this.result.served[this.result.servedCount++] = this.served(this.answered);
+    this.answered = undefined;
     if (this.uffd.queue.length > 0) this.result.readable.push(this.uffd);
     return this.result;
+  }
+  private served(page: number): Served {
+    const served = emptyServed(this.uffd);
+    served.isFault = true;
+    served.page = page;
+    served.pageCount = this.uffd.serveOne(page);
+    served.codec = BlockCodec.Raw;
+    served.blockFirst = page - ((page - FIRST_PAGE) % BLOCK_PAGES);
+    served.blockEnd = served.blockFirst + BLOCK_PAGES;
+    served.readUs = this.nowUs();
+    served.doneUs = this.nowUs();
+    return served;
   }
   interrupt(): void {}
   nowUs(): number {
@@ -108,6 +149,7 @@ function madeUpPages(): PagesFile {
       };
       return { block, firstFilePage };
     },
+    table: { fd: -1, blocks: { kind: "raw", pagesPerBlock: BLOCK_PAGES } },
     close: () => undefined,
     [Symbol.dispose]: () => undefined,
   };
@@ -142,7 +184,9 @@ export class WarmUp {
     if (!this.pager.busy) this.restart();
     for (let i = 0; i < FAULTS_IN_STEP; i++) {
       this.random = (Math.imul(this.random, 1103515245) + 12345) >>> 0;
-      this.waiter.uffd.queue.push(this.fault(FIRST_PAGE + ((this.random >>> 8) % (PAGES + BLOCK_PAGES))));
+      const page = FIRST_PAGE + ((this.random >>> 8) % (PAGES + BLOCK_PAGES));
+      if (i % 2 === 0) this.waiter.uffd.queue.push(this.fault(page));
+      else this.waiter.serve(page);
       // Two steps: one answers, one works in the background.
       this.pager.step(0);
       this.pager.step(0);

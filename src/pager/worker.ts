@@ -1,5 +1,7 @@
 // The pager's thread. It never returns to Node's event loop while it serves: commands are fetched when the wait says so.
 import { parentPort, receiveMessageOnPort, workerData } from "node:worker_threads";
+import { OPTIMIZER_HOLD_MS } from "../limits";
+import { holdOptimizer } from "../optimizer";
 import type { Command } from "./commands";
 import type { PagerOptions } from "./requests";
 import { PagerService } from "./service";
@@ -26,10 +28,30 @@ function warmUp(): boolean {
   return goOn;
 }
 
+/** Keeps V8 from optimizing in the first moments of serving, when most faults come: see optimizer.ts. */
+class OptimizerHold {
+  private release: (() => void) | undefined;
+  private untilMs = 0;
+  private wasBusy = false;
+
+  look(busy: boolean): void {
+    if (busy && !this.wasBusy) {
+      this.untilMs = performance.now() + OPTIMIZER_HOLD_MS;
+      this.release ??= holdOptimizer();
+    } else if (this.release !== undefined && (!busy || performance.now() > this.untilMs)) {
+      this.release();
+      this.release = undefined;
+    }
+    this.wasBusy = busy;
+  }
+}
+
 function serve(): void {
   if (!warmUp()) return;
+  const optimizer = new OptimizerHold();
   for (;;) {
     if (service.step() && !executeAll()) return;
+    optimizer.look(service.busy);
   }
 }
 

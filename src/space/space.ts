@@ -100,6 +100,16 @@ export class Space {
     return range === undefined ? undefined : this.describe(range);
   }
 
+  /** All that has image bytes to install: LAYOUT_ENTRY_NUMBERS numbers a range, in order of pages. O(n). */
+  imageRanges(): Float64Array {
+    const numbers: number[] = [];
+    for (let range = this.tree.nextMissing(0); range !== undefined; ) {
+      numbers.push(range.page, range.pageCount, range.source, range.imagePage);
+      range = this.tree.nextMissing(range.page + range.pageCount);
+    }
+    return Float64Array.from(numbers);
+  }
+
   private describe(range: Range): Need {
     const { need } = this;
     need.kind = range.source >= 0 ? "image" : range.source === ZERO ? "zero" : "installed";

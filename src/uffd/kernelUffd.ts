@@ -7,7 +7,7 @@ import { BLOCK_PAGES_MAX, MESSAGES_READ_MAX, PAGE_BYTES } from "../limits";
 import { native } from "../native";
 import { UffdMode } from "./features";
 import { KernelQueue } from "./kernelQueue";
-import type { InstallOutcome, QueueOutcome, Uffd, UffdEvent } from "./port";
+import type { InstallOutcome, QueueOutcome, ServePlan, Uffd, UffdEvent } from "./port";
 
 const EAGAIN = 11;
 const EEXIST = 17;
@@ -28,6 +28,8 @@ const messages = new Float64Array(MESSAGES_READ_MAX * 4);
 let staged: BlockRef | undefined;
 let stagedFrom = 0;
 let stagedTo = 0;
+
+const noBlocks = { offsets: undefined, firstPages: undefined, checksums: undefined, places: undefined };
 
 const present: InstallOutcome = { kind: "present" };
 const changing: InstallOutcome = { kind: "changing" };
@@ -89,8 +91,10 @@ export class KernelUffd implements Uffd {
   readonly id: number;
   private open = true;
   private queue: KernelQueue | undefined;
-  /** The epoll set that waits on this context and others, or -1: KernelWaiter says so. */
+  /** The epoll set that waits on this context and others, and its token there, or -1: KernelWaiter says so. */
   waitedOnBy = -1;
+  waitToken = -1;
+  private planned = false;
 
   private constructor(fd: number) {
     this.id = fd;
@@ -139,6 +143,38 @@ export class KernelUffd implements Uffd {
     checked(count, "read", "the userfaultfd cannot be read");
     for (let i = 0; i < count; i++) events.push(this.event(i * 4));
     return events;
+  }
+
+  serve({ ranges, tables }: ServePlan): void {
+    if (this.waitToken < 0) throw new Error("a context that is not waited on cannot be served by a wait");
+    this.planned = true;
+    // Without memory for it every fault is reported.
+    if (native.serveBegin(this.id, this.waitToken, ranges) < 0) return;
+    for (const { runCount, starts, counts, flags, filePages, fd, blocks } of tables) {
+      const { offsets, firstPages, checksums, places, blockCount } =
+        blocks.kind === "packed" ? blocks : { ...noBlocks, blockCount: 0 };
+      const pagesPerBlock = blocks.kind === "raw" ? blocks.pagesPerBlock : 0;
+      native.serveTable(
+        this.id,
+        starts,
+        counts,
+        flags,
+        filePages,
+        runCount,
+        fd,
+        pagesPerBlock,
+        offsets,
+        firstPages,
+        checksums,
+        places,
+        blockCount,
+      );
+    }
+    if (native.serveStart(this.id) < 0) throw new RangeError("a range of a table that is not in the plan");
+  }
+
+  stopServing(): void {
+    if (this.planned) native.servePause(this.id);
   }
 
   private event(at: number): UffdEvent {
@@ -269,6 +305,7 @@ export class KernelUffd implements Uffd {
     if (!this.open) return;
     this.open = false;
     this.dropQueued();
+    if (this.planned) native.serveEnd(this.id);
     native.closeDescriptor(this.id);
   }
 

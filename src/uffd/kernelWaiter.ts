@@ -1,15 +1,31 @@
 // Waits on the real kernel's descriptors: userfaultfds, pidfds and one eventfd, in one epoll set. Spins for a bounded
 // time after activity, because a sleep and a wake-up cost more than most faults take to answer.
 import { checked } from "../errors";
-import { READY_MAX, SPIN_US_DEFAULT } from "../limits";
+import {
+  LINGER_IDLE_US,
+  LINGER_US,
+  READY_MAX,
+  SERVE_IDLE_US_MAX,
+  SERVE_US_MAX,
+  SERVED_MAX,
+  SPIN_US_DEFAULT,
+} from "../limits";
 import { native } from "../native";
 import { KernelUffd } from "./kernelUffd";
-import type { Uffd, UffdWaiter, WaitResult } from "./port";
+import type { Served, Uffd, UffdWaiter, WaitResult } from "./port";
+import { emptyServed } from "./served";
 
 const CONTROL = 0;
 const SIGKILL = 9;
 
+/** Numbers of an entry of epollWait's `served`: see addon.d.ts. */
+const SERVED_NUMBERS = 11;
+const WRITE = 1;
+const WHOLE_BLOCK = 2;
+
 interface MutableResult {
+  readonly served: Served[];
+  servedCount: number;
   readonly readable: Uffd[];
   readonly exited: number[];
   control: boolean;
@@ -19,7 +35,8 @@ export class KernelWaiter implements UffdWaiter {
   private readonly epoll: number;
   private readonly control: number;
   private readonly ready = new Float64Array(READY_MAX);
-  private readonly result: MutableResult = { readable: [], exited: [], control: false };
+  private readonly servedNumbers = new Float64Array(1 + SERVED_MAX * SERVED_NUMBERS);
+  private readonly result: MutableResult = { served: [], servedCount: 0, readable: [], exited: [], control: false };
   // What an epoll token stands for: a context or the caller's token of a pidfd.
   private readonly uffds = new Map<number, Uffd>();
   private readonly pidfds = new Map<number, { token: number; pidfd: number }>();
@@ -44,7 +61,9 @@ export class KernelWaiter implements UffdWaiter {
     checked(native.epollAdd(this.epoll, uffd.id, key), "epoll_ctl", "a userfaultfd cannot be waited on");
     this.uffds.set(key, uffd);
     this.tokens.set(uffd.id, key);
-    if (uffd instanceof KernelUffd) uffd.waitedOnBy = this.epoll;
+    if (!(uffd instanceof KernelUffd)) return;
+    uffd.waitedOnBy = this.epoll;
+    uffd.waitToken = key;
   }
 
   remove(uffd: Uffd): void {
@@ -52,7 +71,11 @@ export class KernelWaiter implements UffdWaiter {
     if (key === undefined || this.uffds.get(key) !== uffd) return;
     this.tokens.delete(uffd.id);
     this.uffds.delete(key);
-    if (uffd instanceof KernelUffd) uffd.waitedOnBy = -1;
+    if (uffd instanceof KernelUffd) {
+      uffd.stopServing();
+      uffd.waitedOnBy = -1;
+      uffd.waitToken = -1;
+    }
     native.epollRemove(this.epoll, uffd.id);
   }
 
@@ -78,7 +101,7 @@ export class KernelWaiter implements UffdWaiter {
     }
   }
 
-  wait(timeoutUs: number): WaitResult {
+  wait(timeoutUs: number, hurried = false): WaitResult {
     const { result, ready } = this;
     // Setting a length, even to what it is, is a call into V8's runtime.
     if (result.readable.length > 0) result.readable.length = 0;
@@ -86,11 +109,37 @@ export class KernelWaiter implements UffdWaiter {
     result.control = false;
     const timeout = timeoutUs === Number.POSITIVE_INFINITY ? -1 : Math.max(0, Math.ceil(timeoutUs));
     const spinUs = timeout === 0 ? 0 : Math.max(0, this.activeUs + this.spinUs - this.nowUs());
-    const count = native.epollWait(this.epoll, timeout, spinUs, ready);
+    const { servedNumbers } = this;
+    const [lingerUs, mostUs] = hurried ? [LINGER_US, SERVE_US_MAX] : [LINGER_IDLE_US, SERVE_IDLE_US_MAX];
+    const count = native.epollWait(this.epoll, timeout, spinUs, lingerUs, mostUs, ready, servedNumbers);
     checked(count, "epoll_wait", "waiting failed");
-    if (count > 0) this.activeUs = this.nowUs();
+    const servedCount = servedNumbers[0]!;
+    if (count + servedCount > 0) this.activeUs = this.nowUs();
+    result.servedCount = servedCount;
+    for (let i = 0; i < servedCount; i++) this.reportServed(i);
     for (let i = 0; i < count; i++) this.report(ready[i]!);
     return result;
+  }
+
+  private reportServed(i: number): void {
+    const { servedNumbers: numbers, result } = this;
+    const at = 1 + i * SERVED_NUMBERS;
+    const uffd = this.uffds.get(numbers[at]!)!;
+    result.served[i] ??= emptyServed(uffd);
+    const served = result.served[i]!;
+    served.uffd = uffd;
+    served.isFault = numbers[at + 1] === 0;
+    served.page = numbers[at + 2]!;
+    served.pageCount = numbers[at + 3]!;
+    served.threadId = numbers[at + 4]!;
+    served.readUs = numbers[at + 5]!;
+    served.doneUs = numbers[at + 6]!;
+    const flags = numbers[at + 7]!;
+    served.write = (flags & WRITE) !== 0;
+    served.wholeBlock = (flags & WHOLE_BLOCK) !== 0;
+    served.blockFirst = numbers[at + 8]!;
+    served.blockEnd = numbers[at + 9]!;
+    served.codec = numbers[at + 10]!;
   }
 
   private report(key: number): void {

@@ -4,7 +4,8 @@
 // Addresses are page numbers (address / 4096), exact below 2^53. Semantics: ioctl_userfaultfd(2) and
 // Documentation/admin-guide/mm/userfaultfd.rst; the table of outcomes in docs/kernel.md.
 import type { FaultlineError } from "../errors";
-import type { BlockRef } from "../images/block";
+import type { BlockCodec, BlockRef } from "../images/block";
+import type { PageTable } from "../images/pageTable";
 
 export interface FaultEvent {
   readonly kind: "fault";
@@ -79,12 +80,50 @@ export interface QueueOutcome {
   error: FaultlineError | undefined;
 }
 
+/** What wait() may answer by itself: plain faults on pages whose image bytes are missing. */
+export interface ServePlan {
+  /** Four numbers a range, in order of pages: first page, page count, number of its table, image page of the first. */
+  readonly ranges: Float64Array;
+  readonly tables: readonly PageTable[];
+}
+
+/** What wait() did by itself. One fault may make several: its own page, then more of the block around it. */
+export interface Served {
+  uffd: Uffd;
+  /** Whether it is the fault, or more pages of its block. */
+  isFault: boolean;
+  page: number;
+  /** Pages installed from `page` on; 0 where the page was there already, and its threads were woken. */
+  pageCount: number;
+  codec: BlockCodec;
+  /** Of a fault: the pages of its block that one range of the plan holds. */
+  blockFirst: number;
+  blockEnd: number;
+  /** Of a fault: whether the whole of them came with it, as it was not the first in the block lately. */
+  wholeBlock: boolean;
+  threadId: number;
+  write: boolean;
+  /** When the fault was read, and when it was answered; nowUs. */
+  readUs: number;
+  doneUs: number;
+}
+
 /** One userfaultfd context. Owns its descriptor. */
 export interface Uffd extends Disposable {
   /** Distinguishes contexts within one pager; the descriptor number for the kernel's. */
   readonly id: number;
-  /** All queued messages, in the order the kernel gave them (which puts faults before older events). */
+  /**
+   * All queued messages, in the order the kernel gave them (which puts faults before older events), first those that a wait()
+   * has read and not answered.
+   */
   read(): readonly UffdEvent[];
+  /**
+   * From now on wait() answers by itself what the plan holds, until it reads anything but a fault, or is told otherwise: it
+   * must be wherever the layout changes without an event. For a context that is waited on.
+   */
+  serve(plan: ServePlan): void;
+  /** From now on every fault is reported. */
+  stopServing(): void;
   /**
    * Decodes `block` and installs its pages [skip, skip + pageCount) at `page` (UFFDIO_COPY), waking the waiters.
    * Throws a FaultlineError where the block cannot be read or its checksum is wrong.
@@ -128,10 +167,11 @@ export interface UffdWaiter extends Disposable {
   /** Sends SIGKILL to the process behind the pidfd of `token`. Does nothing where it has exited already. */
   kill(token: number): void;
   /**
-   * Returns what is ready. Spins for at most the configured time after recent activity, then sleeps, for at most
-   * `timeoutUs` (0 polls; Infinity waits for ever).
+   * Returns what is ready, having answered what it may (Uffd.serve). Spins for at most the configured time after recent activity, then sleeps, for at most
+   * `timeoutUs` (0 polls; Infinity waits for ever). Where it answered a fault it looks on for the next one, a little while,
+   * and a shorter one where the caller is `hurried`: much work waits in the background.
    */
-  wait(timeoutUs: number): WaitResult;
+  wait(timeoutUs: number, hurried?: boolean): WaitResult;
   /** Makes a wait() in progress, or the next one, return with `control` set. Callable from any thread. */
   interrupt(): void;
   /** Monotonic time, microseconds. Simulated kernels have a clock of their own. */
@@ -140,6 +180,9 @@ export interface UffdWaiter extends Disposable {
 
 /** Valid until the next wait(): an implementation may reuse it. */
 export interface WaitResult {
+  /** The first `servedCount` hold, in the order in which they were done: all before the messages that read() gives now. */
+  readonly served: readonly Served[];
+  readonly servedCount: number;
   readonly readable: readonly Uffd[];
   /** Tokens of the pidfds whose processes have exited. */
   readonly exited: readonly number[];

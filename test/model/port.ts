@@ -4,7 +4,16 @@ import assert from "node:assert/strict";
 import { FaultlineError } from "../../src/errors";
 import { BlockCodec, type BlockRef } from "../../src/images/block";
 import { PlainQueue } from "../../src/uffd/plainQueue";
-import type { InstallOutcome, QueueOutcome, Uffd, UffdEvent, UffdWaiter, WaitResult } from "../../src/uffd/port";
+import type {
+  InstallOutcome,
+  QueueOutcome,
+  Served,
+  ServePlan,
+  Uffd,
+  UffdEvent,
+  UffdWaiter,
+  WaitResult,
+} from "../../src/uffd/port";
 import type { Context, Message } from "./context";
 import { imageToken, type Token } from "./memory";
 import type { Machine, SimulatedProcess } from "./scheduler";
@@ -35,6 +44,11 @@ export class SimulatedUffd implements Uffd {
   private readonly context: Context;
   private readonly policy: ReadPolicy;
   private closed = false;
+  /** What waits answer by themselves, and what they have read and left. */
+  private plan: ServePlan | undefined;
+  private unread: UffdEvent[] = [];
+  /** The pages of blocks with a fault since the plan began: a second fault brings the rest of a block. */
+  private readonly faultedBlocks = new Set<number>();
   /** Image pages installed so far: each belongs to one page of a context, so twice is a mistake (invariant 2). */
   private readonly installed = new Set<Token>();
 
@@ -56,6 +70,70 @@ export class SimulatedUffd implements Uffd {
 
   read(): readonly UffdEvent[] {
     this.enter();
+    return [...this.unread.splice(0), ...this.readKernel()];
+  }
+
+  serve(plan: ServePlan): void {
+    this.plan = plan;
+    this.faultedBlocks.clear();
+  }
+
+  stopServing(): void {
+    this.plan = undefined;
+  }
+
+  /** As native/serve.cc: answers what it may, and keeps the rest for read(). True where there is such a rest. */
+  serveReady(log: Served[], nowUs: () => number): boolean {
+    if (this.plan === undefined) return true;
+    this.enter();
+    const events = this.readKernel();
+    if (events.some(({ kind }) => kind !== "fault")) this.plan = undefined;
+    for (const event of events) {
+      if (event.kind !== "fault" || !this.answer(event, log, nowUs)) this.unread.push(event);
+    }
+    return this.unread.length > 0;
+  }
+
+  private answer(fault: Extract<UffdEvent, { kind: "fault" }>, log: Served[], nowUs: () => number): boolean {
+    const { page, write, threadId } = fault;
+    const range = this.plannedRange(page);
+    if (range === undefined) return false;
+    const { first, end, blockPages, toImage } = range;
+    const readUs = nowUs();
+    const outcome = this.installPages(page, blockOf(page + toImage, 1), 0, 1);
+    if (outcome.kind === "present") this.wake(page, 1);
+    else if (outcome.kind !== "installed") return false;
+    const block = page + toImage - ((page + toImage) % blockPages);
+    const blockFirst = Math.max(first, block - toImage);
+    const blockEnd = Math.min(end, block + blockPages - toImage);
+    const wholeBlock = this.faultedBlocks.has(block);
+    this.faultedBlocks.add(block);
+    const pageCount = outcome.kind === "installed" ? 1 : 0;
+    const codec = BlockCodec.Raw;
+    const about = { uffd: this, codec, blockFirst, blockEnd, wholeBlock, threadId, write, readUs, doneUs: nowUs() };
+    log.push({ ...about, isFault: true, page, pageCount });
+    for (let at = blockFirst; wholeBlock && at < blockEnd; at++) {
+      const more = this.installPages(at, blockOf(at + toImage, 1), 0, 1);
+      if (more.kind === "installed") log.push({ ...about, isFault: false, page: at, pageCount: 1 });
+      else if (more.kind !== "present") break;
+    }
+    return true;
+  }
+
+  private plannedRange(page: number) {
+    const { ranges, tables } = this.plan ?? { ranges: [], tables: [] };
+    for (let i = 0; i < ranges.length; i += 4) {
+      const first = ranges[i]!;
+      const end = first + ranges[i + 1]!;
+      if (page < first || page >= end) continue;
+      const { blocks } = tables[ranges[i + 2]!]!;
+      assert.ok(blocks.kind === "raw");
+      return { first, end, blockPages: blocks.pagesPerBlock, toImage: ranges[i + 3]! - first };
+    }
+    return undefined;
+  }
+
+  private readKernel(): UffdEvent[] {
     const events: UffdEvent[] = [];
     while (events.length < this.policy.messagesMax) {
       const message = this.context.readOne();
@@ -197,7 +275,9 @@ export class SimulatedWaiter implements UffdWaiter {
 
   wait(timeoutUs: number): WaitResult {
     this.machine.wait(() => this.control || this.readable().length > 0 || this.exited().length > 0, timeoutUs);
-    const result = { readable: this.readable(), exited: this.exited(), control: this.control };
+    const served: Served[] = [];
+    const readable = this.readable().filter((uffd) => uffd.serveReady(served, () => this.machine.clockUs));
+    const result = { served, servedCount: served.length, readable, exited: this.exited(), control: this.control };
     this.control = false;
     return result;
   }

@@ -3,6 +3,8 @@
 //   npm run simulate -- --steps N --seed S      a long run
 //   npm run simulate -- --replay SEED           one program and schedule again, with its operations
 
+import { PageFlag } from "../../src/images/pagemap";
+import type { PageTable } from "../../src/images/pageTable";
 import { Pager } from "../../src/pager/pager";
 import type { PageRun, PageSource } from "../../src/pager/pageSource";
 import { defaultPagerOptions } from "../../src/pager/requests";
@@ -26,6 +28,8 @@ export interface RunOptions {
   readonly killAfterSteps: number;
   /** The drain begins only after so many steps of the pager. */
   readonly drainAfter: number;
+  /** Waits answer faults by themselves. */
+  readonly servedByWaits: boolean;
 }
 
 export interface Outcome {
@@ -33,10 +37,23 @@ export interface Outcome {
   readonly failure: string | undefined;
 }
 
-/** Blocks of image pages: image page n belongs to block floor(n / blockPages); objects are kept, as the real ones are. */
-function imageSource(blockPages: number): PageSource {
+/**
+ * Blocks of image pages: image page n belongs to block floor(n / blockPages); objects are kept, as the real ones are. With
+ * `tabled` waits may answer faults by themselves.
+ */
+function imageSource(blockPages: number, tabled: boolean): PageSource {
   const runs = new Map<number, PageRun>();
+  const table: PageTable = {
+    runCount: 1,
+    starts: Float64Array.of(0),
+    counts: Float64Array.of(2 ** 40),
+    flags: Uint8Array.of(PageFlag.Present),
+    filePages: Float64Array.of(0),
+    fd: -1,
+    blocks: { kind: "raw", pagesPerBlock: blockPages },
+  };
   return {
+    table: () => (tabled ? table : undefined),
     locate(imagePage) {
       const first = imagePage - (imagePage % blockPages);
       let run = runs.get(first);
@@ -101,7 +118,7 @@ function prepare(machine: Machine, plan: Plan, options: RunOptions): { process: 
   pager.addContext(1, {
     uffd: new SimulatedUffd(machine, context, { messagesMax: options.messagesMax }),
     space: layout,
-    sources: [imageSource(plan.blockPages)],
+    sources: [imageSource(plan.blockPages, options.servedByWaits)],
     imagePid: process.pid,
     pid: process.pid,
     pidfd: process.pid,
@@ -147,6 +164,7 @@ export function optionsOf(seed: number): RunOptions {
     drainRateBytes: one([Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY, 4e8, 4e6]),
     killAfterSteps: chooser.pick(12) === 0 ? 20 + chooser.pick(400) : Number.POSITIVE_INFINITY,
     drainAfter: one([0, 0, 3, 40]),
+    servedByWaits: chooser.pick(4) > 0,
   };
 }
 

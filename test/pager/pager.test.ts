@@ -9,7 +9,17 @@ import type { PageSource } from "../../src/pager/pageSource";
 import { defaultPagerOptions, type PagerOptions, type SessionReport } from "../../src/pager/requests";
 import { Space } from "../../src/space/space";
 import { PlainQueue } from "../../src/uffd/plainQueue";
-import type { InstallOutcome, QueueOutcome, Uffd, UffdEvent, UffdWaiter, WaitResult } from "../../src/uffd/port";
+import type {
+  InstallOutcome,
+  QueueOutcome,
+  Served,
+  ServePlan,
+  Uffd,
+  UffdEvent,
+  UffdWaiter,
+  WaitResult,
+} from "../../src/uffd/port";
+import { emptyServed } from "../../src/uffd/served";
 
 const FIRST = 1000;
 const PAGES = 64;
@@ -26,6 +36,14 @@ class Scripted implements Uffd {
 
   read(): readonly UffdEvent[] {
     return this.queue.splice(0);
+  }
+  /** What waits may answer by themselves, as the pager said last. */
+  plan: ServePlan | undefined;
+  serve(plan: ServePlan): void {
+    this.plan = plan;
+  }
+  stopServing(): void {
+    this.plan = undefined;
   }
   private install(what: string, page: number, pageCount: number): InstallOutcome {
     // The pager asks for a page far away to learn whether the address space still exists.
@@ -84,6 +102,9 @@ class ScriptedWaiter implements UffdWaiter {
   readonly uffds: Uffd[] = [];
   readonly killed: number[] = [];
   readonly exits: number[] = [];
+  readonly served: Served[] = [];
+  /** Not reported as readable, whatever they have. */
+  readonly hidden: Uffd[] = [];
   timeUs = 0;
   lastTimeoutUs = 0;
   add(uffd: Uffd): void {
@@ -99,10 +120,11 @@ class ScriptedWaiter implements UffdWaiter {
   }
   wait(timeoutUs: number): WaitResult {
     this.lastTimeoutUs = timeoutUs;
-    const readable = this.uffds.filter((uffd) => (uffd as Scripted).queue.length > 0);
+    const readable = this.uffds.filter((uffd) => (uffd as Scripted).queue.length > 0 && !this.hidden.includes(uffd));
     // Time passes where nothing is ready.
     if (readable.length === 0) this.timeUs += Math.min(timeoutUs, 1_000_000);
-    return { readable, exited: this.exits.splice(0), control: false };
+    const served = this.served.splice(0);
+    return { served, servedCount: served.length, readable, exited: this.exits.splice(0), control: false };
   }
   interrupt(): void {}
   nowUs(): number {
@@ -129,7 +151,7 @@ const source: PageSource = {
   },
 };
 
-function setUp(options: Partial<PagerOptions> = {}, pidfd = 7) {
+function setUp(options: Partial<PagerOptions> = {}, pidfd = 7, pages: PageSource = source, record = false) {
   const waiter = new ScriptedWaiter();
   const reports: SessionReport[] = [];
   const pager = new Pager(
@@ -143,8 +165,8 @@ function setUp(options: Partial<PagerOptions> = {}, pidfd = 7) {
   const space = Space.empty();
   space.addZero(FIRST, PAGES + 32);
   space.addImage(FIRST, PAGES, 0, 0);
-  pager.openSession(1, "images");
-  const context = pager.addContext(1, { uffd, space, sources: [source], imagePid: 42, pid: 42, pidfd });
+  pager.openSession(1, "images", record);
+  const context = pager.addContext(1, { uffd, space, sources: [pages], imagePid: 42, pid: 42, pidfd });
   return { waiter, pager, uffd, space, context, reports };
 }
 
@@ -159,6 +181,68 @@ test("a fault gets its own page first; the rest of its block follows when no oth
   assert.deepEqual(uffd.calls, ["copy 20+1"]);
   for (let i = 0; i < 4; i++) pager.step();
   assert.deepEqual(uffd.calls, ["copy 20+1", "copy 21+11", "copy 16+4"]);
+});
+
+/** What a wait says of a fault that it answered, in a block of 16 pages. */
+function servedFault(uffd: Scripted, page: number, wholeBlock = false): Served {
+  const blockFirst = FIRST + page - (page % 16);
+  const block = { blockFirst, blockEnd: blockFirst + 16, wholeBlock };
+  const about = { codec: BlockCodec.Raw, threadId: 9, write: false, readUs: 1, doneUs: 3 };
+  return { ...emptyServed(uffd), ...about, ...block, isFault: true, page: FIRST + page, pageCount: 1 };
+}
+
+/** Waits answer by themselves what such a source has. */
+const tabled: PageSource = {
+  ...source,
+  table: () => ({
+    runCount: 1,
+    starts: Float64Array.of(0),
+    counts: Float64Array.of(PAGES),
+    flags: Uint8Array.of(4),
+    filePages: Float64Array.of(0),
+    fd: 0,
+    blocks: { kind: "raw", pagesPerBlock: 16 },
+  }),
+};
+
+test("what a wait answered is noted before the events that it read, and its block is brought afterwards", () => {
+  const { waiter, pager, uffd, space } = setUp({}, 7, tabled);
+  assert.deepEqual(uffd.plan?.ranges, Float64Array.of(FIRST, PAGES, 0, 0));
+  waiter.served.push(servedFault(uffd, 20));
+  uffd.queue.push({ kind: "remove", page: FIRST + 20, pageCount: 1 });
+  pager.step();
+  assert.equal(space.at(FIRST + 20).kind, "zero", "removed after it was installed");
+  assert.equal(uffd.plan, undefined, "a plan from before the event is no longer good");
+  for (let i = 0; i < 4; i++) pager.step();
+  assert.deepEqual(uffd.calls, ["copy 21+11", "copy 16+4"]);
+  assert.equal(pager.report(0).sessions[0]?.faults, 1);
+});
+
+test("a plan is made anew after the next fault behind an event; none is made for what is recorded or failed", () => {
+  const { pager, uffd, context } = setUp({}, 7, tabled);
+  uffd.queue.push(fault(3), { kind: "unmap", page: FIRST + 32, pageCount: 32 });
+  pager.step();
+  assert.deepEqual(uffd.plan?.ranges, Float64Array.of(FIRST, 3, 0, 0, FIRST + 4, 28, 0, 4));
+  uffd.script.push(new FaultlineError("IMAGE_CORRUPT", "a block is corrupt"));
+  uffd.queue.push(fault(8));
+  pager.step();
+  assert.equal(context.state, "failed");
+  assert.equal(uffd.plan, undefined);
+  const recorded = setUp({}, 7, tabled, true);
+  assert.equal(recorded.uffd.plan, undefined);
+});
+
+test("a copy made by fork that only a wait has read about is served where its parent ends", () => {
+  const { waiter, pager, uffd } = setUp({}, 7, tabled);
+  const child = new Scripted(2);
+  uffd.exited = true;
+  waiter.exits.push(1);
+  // It is read as the context ends: no wait has said that it is readable.
+  waiter.hidden.push(uffd);
+  uffd.queue.push({ kind: "fork", child });
+  pager.step();
+  assert.ok(uffd.closed);
+  assert.ok(waiter.uffds.includes(child) && !child.closed);
 });
 
 test("faults in a row get the rest of their block at once", () => {

@@ -136,7 +136,7 @@ export class Restorer {
   async restore(options: RestoreOptions): Promise<RestoreResult> {
     // Where the pager's script is still to be loaded, its code cache would be refused under other flags.
     if (this.#running === undefined || this.#pagerHere) return this.#restore(options);
-    const { holdOptimizer } = require("./optimizer") as typeof import("./optimizer");
+    const { holdOptimizer } = require("../../optimizer") as typeof import("../../optimizer");
     const release = holdOptimizer();
     try {
       return await this.#restore(options);

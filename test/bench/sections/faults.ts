@@ -206,16 +206,15 @@ function faultAims(results: Map<string, Map<string, Samples>>): Aim[] {
       measured: times(spin),
       met: spin <= 1.2,
       why:
-        "every fault passes through JavaScript (read the message, look up layout and block, one native call that reads, checks " +
-        "and installs), the C handler needs read, pread and ioctl; how much of the difference is waiting for one of two " +
-        "busy cores was not separated",
+        "the pager finds the page in its layout and image and notes what it did, where the C handler has one file and one address; " +
+        "and what waits in the background (the block around a fault) keeps its thread from the next one for some microseconds",
     },
     {
       aim: "random demand fault p50 at most a third of criu lazy-pages",
       measured: times(criu),
       met: criu <= 1 / 3,
       why:
-        `the same; and CRIU's daemon is a loop in C: a third of its p50 in this run is ${digits(criuUs / 3)} µs, and the C handlers, ` +
+        `waking a thread on another processor is most of a fault for every handler: a third of its p50 in this run is ${digits(criuUs / 3)} µs, and the C handlers, ` +
         `which do the least there is to do, need ${digits(leastUs)} µs`,
     },
     {

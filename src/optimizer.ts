@@ -1,4 +1,4 @@
-// Keeps V8 from optimizing functions while a resident process restores. An optimization takes from 1 to 10 ms of a core: in the
+// Keeps V8 from optimizing functions while a process restores and while its first faults come. An optimization takes from 1 to 10 ms of a core: in the
 // pager's thread, which compiles by itself (pagerThread.ts), the restore waits for all of it, and of two cores the other one
 // is that of the task being made. Code that is optimized stays so, and what grows hot meanwhile is optimized afterwards.
 import { setFlagsFromString } from "node:v8";
