@@ -96,19 +96,17 @@ test("with and without the literal the same matches are found, wherever chunks a
 });
 
 test("an expression that backtracks without end is an error that says where, after what it found", () => {
+  // It never ends; the limit is far beyond what a stalled machine takes to find the first match.
   const text = Buffer.from(`.xxy.${"x".repeat(200)}.`);
   for (const literal of ["", "x"]) {
-    const matcher = new RegexMatcher(/(?:x+x+)+y/gm, Buffer.from(literal), 50);
+    const matcher = new RegexMatcher(/(?:x+x+)+y/gm, Buffer.from(literal), 3000);
     const found: Match[] = [];
     const searching = () => {
       for (const match of matchesOf(matcher, text, [], 4096)) found.push(match);
     };
     assert.throws(searching, (error: FaultlineError) => {
       assert.equal(error.code, "TIMEOUT");
-      assert.match(
-        error.line(),
-        /^the expression got no further for 0\.05 s: it backtracks too much \(address 0x1004\); /,
-      );
+      assert.match(error.line(), /^the expression got no further for 3 s: it backtracks too much \(address 0x1004\); /);
       return true;
     });
     assert.deepEqual(found, [{ address: 4097, length: 3 }]);
