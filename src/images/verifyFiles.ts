@@ -53,7 +53,12 @@ function verifyTask(directory: ImageDirectory, task: TaskNode, findings: Finding
     missing(`fs-${pid}.img`, "the working directory", cwd_id);
     missing(`fs-${pid}.img`, "the root", root_id);
   });
-  findings.attempt(`mm-${pid}.img`, () => missing(`mm-${pid}.img`, "the program", directory.mm(pid).exe_file_id));
+  findings.attempt(`mm-${pid}.img`, () => {
+    const id = directory.mm(pid).exe_file_id;
+    // fexecve(3) of a memory file.
+    const isMemory = directory.files.find(id, FdTypes.MEMFD) !== undefined;
+    if (!isMemory) missing(`mm-${pid}.img`, "the program", id);
+  });
   if (ids === undefined) return;
   const file = `fdinfo-${directory.inventory.fdinfo_per_id === true ? ids.files_id : pid}.img`;
   findings.attempt(file, () => verifyDescriptors(directory, file, findings));

@@ -1,4 +1,5 @@
 // Threads that are started and end all the time, each of which starts the next before it ends: none is lost.
+// criu: its dump gives up when a thread ends while it is stopped
 #include "check.h"
 #include <pthread.h>
 #include <stdatomic.h>

@@ -1,4 +1,5 @@
 // A program that was started from a memfd (fexecve(3)): its file has no name, and is still its file.
+// criu: it looks for the program among the regular files
 #include "check.h"
 #include <sys/mman.h>
 #include <sys/sendfile.h>

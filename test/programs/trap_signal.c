@@ -1,4 +1,5 @@
 // SIGTRAP ignored by one process, blocked by another, handled by a third, pending in a fourth: as it was, and traps still arrive.
+// criu: it refuses a thread with a pending SIGTRAP
 #include "check.h"
 
 static volatile sig_atomic_t trapped;

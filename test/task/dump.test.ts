@@ -185,6 +185,15 @@ test("a pipe whose other end is outside of the tree is warned of", async () => {
   });
 });
 
+test("nothing is wrong with the images of a program that was started from a memory file", async () => {
+  await withTempDir("dump", (images) =>
+    withProgram("run_from_memfd", async (program) => {
+      await dumpOf(program, images.join("img"), { after: "run" });
+      assert.deepEqual(verifyDirectory(images.join("img")).findings, []);
+    }),
+  );
+});
+
 const withTerminalDir = (body: (images: TempDir) => Promise<void>) => withTerminals(() => withTempDir("dump", body));
 
 for (const name of ["pty_input", "pty_input_edges"]) {
