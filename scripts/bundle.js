@@ -2,9 +2,9 @@
 // some seventy small files costs more than a restore. Run at the end of the build. Every module keeps its own scope, name
 // and directory, and runs when first required; nothing is rewritten.
 //
-//   dist/bundle/command.js, dist/bundle/pager.js    the modules that the entry reaches
-//   dist/bundle/*.cache                             what V8 makes of them
-//   dist/start.js, dist/startPager.js               load one with its cache, or without where V8 refuses it
+//   dist/bundle/command.js, dump.js and pager.js            the modules that the entry reaches
+//   dist/bundle/*.cache                                     what V8 makes of them
+//   dist/start.js, dist/startDump.js, dist/startPager.js    load one with its cache, or without where V8 refuses it
 const { existsSync, mkdirSync, readFileSync, writeFileSync } = require("node:fs");
 const { dirname, join, relative } = require("node:path");
 const { setFlagsFromString } = require("node:v8");
@@ -13,15 +13,13 @@ const { Script } = require("node:vm");
 const dist = join(__dirname, "..", "dist");
 /** Packages that are plain CommonJS and small; all others are loaded as usual. */
 const bundled = ["commander"];
-/** The verb whose start matters; bin/faultline starts the others without a bundle. */
-const verbs = ["restore"];
 
-/** The file that `name` means in `from`, or undefined for what stays outside. */
-function resolve(from, name) {
+/** The file that `name` means in `from`, or undefined for what stays outside; of the verbs' files only that of `only`. */
+function resolve(from, name, only) {
   if (!name.startsWith(".") && !bundled.includes(name)) return undefined;
   const found = require.resolve(name, { paths: [dirname(from)] });
   const verb = /^cmd\/([a-z-]+)\.js$/.exec(relative(dist, found))?.[1];
-  return found.endsWith(".js") && (verb === undefined || verbs.includes(verb)) ? found : undefined;
+  return found.endsWith(".js") && (verb === undefined || verb === only) ? found : undefined;
 }
 
 /** Latin-1 is what V8 takes without a copy: anything beyond ASCII is written as an escape. */
@@ -42,7 +40,7 @@ function codeCache(filename, flags) {
 }
 
 /** All modules that `entry` reaches, with what each of its names means. */
-function collect(entry) {
+function collect(entry, verb) {
   const modules = new Map();
   const waiting = [entry];
   for (let file = waiting.pop(); file !== undefined; file = waiting.pop()) {
@@ -50,7 +48,7 @@ function collect(entry) {
     const source = readFileSync(file, "utf8").replace(/^#!.*/, "");
     const names = {};
     for (const [, name] of source.matchAll(/\brequire\(["']([^"']+)["']\)/g)) {
-      const target = existsInTree(file, name);
+      const target = existsInTree(file, name, verb);
       if (target === undefined) continue;
       names[name] = target;
       waiting.push(target);
@@ -60,16 +58,16 @@ function collect(entry) {
   return modules;
 }
 
-function existsInTree(file, name) {
+function existsInTree(file, name, verb) {
   try {
-    return resolve(file, name);
+    return resolve(file, name, verb);
   } catch {
     return undefined; // a verb that is not built yet; requiring it fails when it is asked for
   }
 }
 
-function bundle(entry) {
-  const parts = [...collect(entry)].map(([file, { source, names }]) => {
+function bundle(entry, verb) {
+  const parts = [...collect(entry, verb)].map(([file, { source, names }]) => {
     const ids = Object.fromEntries(Object.entries(names).map(([name, target]) => [name, relative(dist, target)]));
     const id = JSON.stringify(relative(dist, file));
     return `${id}: [${JSON.stringify(ids)}, function (exports, require, module, __filename, __dirname) {${source}\n}]`;
@@ -116,14 +114,16 @@ ${worker === undefined ? "" : `globalThis[Symbol.for("faultline.pagerEntry")] = 
 }
 
 mkdirSync(join(dist, "bundle"), { recursive: true });
-for (const [name, entry, file, worker, flags] of [
-  ["command", "cmd/faultline.js", "start.js", "startPager.js", []],
-  ["pager", "src/pager/worker.js", "startPager.js", undefined, pagerFlags],
+/** The verbs for whose start, or for what runs while a program stands, it matters; bin/faultline starts the others without. */
+for (const [name, entry, verb, file, worker, flags] of [
+  ["command", "cmd/faultline.js", "restore", "start.js", "startPager.js", []],
+  ["dump", "cmd/faultline.js", "dump", "startDump.js", undefined, []],
+  ["pager", "src/pager/worker.js", undefined, "startPager.js", undefined, pagerFlags],
 ]) {
   const from = join(dist, entry);
   if (!existsSync(from)) continue;
   const filename = join(dist, "bundle", `${name}.js`);
-  writeFileSync(filename, ascii(bundle(from)));
+  writeFileSync(filename, ascii(bundle(from, verb)));
   writeFileSync(join(dist, "bundle", `${name}.cache`), codeCache(filename, flags));
   writeFileSync(join(dist, file), starter(name, worker));
 }
