@@ -338,8 +338,8 @@ export interface Addon {
   tgkill(pid: number, tid: number, signal: number): number;
   /** kcmp(2): 0 equal, 1 less, 2 greater, 3 different. */
   kcmp(pid1: number, pid2: number, type: number, index1: number, index2: number): number;
-  /** 0 where `fd` is the file that the epoll set calls `target`. */
-  epollTarget(pid: number, fd: number, epoll: number, target: number): number;
+  /** 0 where `fd` of `pid` is the file that the epoll set calls `target`, the one at `offset` of those that it calls so. */
+  epollTarget(pid: number, fd: number, epollPid: number, epoll: number, target: number, offset: number): number;
   /**
    * PAGEMAP_SCAN: masks are (inverted, all of, any of, returned); regions get (start, end, categories); walkEnd[0] says
    * where the walk ended, which may be early. Returns the number of regions.

@@ -268,11 +268,12 @@ Napi::Value compare(Info info) {
   return number(info.Env(), result(syscall(SYS_kcmp, i32(info[0]), i32(info[1]), i32(info[2]), u64(info[3]), u64(info[4]))));
 }
 
-// pid, descriptor, epoll descriptor, target descriptor as the epoll knows it: KCMP_EPOLL_TFD.
+// pid, descriptor; the epoll set's pid and descriptor; target as the set knows it, and which of those: KCMP_EPOLL_TFD.
 Napi::Value epollTarget(Info info) {
-  pid_t pid = i32(info[0]);
-  kcmp_epoll_slot slot{static_cast<uint32_t>(i32(info[2])), static_cast<uint32_t>(i32(info[3])), 0};
-  return number(info.Env(), result(syscall(SYS_kcmp, pid, pid, KCMP_EPOLL_TFD, u64(info[1]), &slot)));
+  auto word = [&](int at) { return static_cast<uint32_t>(i32(info[at])); };
+  kcmp_epoll_slot slot{word(3), word(4), word(5)};
+  long got = syscall(SYS_kcmp, i32(info[0]), i32(info[2]), KCMP_EPOLL_TFD, u64(info[1]), &slot);
+  return number(info.Env(), result(got));
 }
 
 // Descriptor of /proc/pid/pagemap, start, end, Float64Array(4) of masks (inverted, all of, any of, returned),

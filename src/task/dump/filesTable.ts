@@ -75,6 +75,25 @@ function socketType(file: OpenFile): FileTypeName | undefined {
   return family === familyInet || family === familyInet6 ? "INETSK" : undefined;
 }
 
+/**
+ * The task's descriptors for the targets of an epoll set: under the number of registration time, or another that holds the file.
+ * Targets of one number come in the order in which the kernel counts them, and no two get one descriptor.
+ */
+function heldTargets(pid: number, file: OpenFile, targets: readonly EpollTarget[]): (number | undefined)[] {
+  const fds = listProc(pid, "fd").map(Number);
+  const counts = new Map<number, number>();
+  const taken = new Set<number>();
+  return targets.map((target) => {
+    const offset = counts.get(target.fd) ?? 0;
+    counts.set(target.fd, offset + 1);
+    const holds = (fd: number): boolean =>
+      !taken.has(fd) && native.epollTarget(pid, fd, file.pid, file.fd, target.fd, offset) === 0;
+    const fd = fds.includes(target.fd) && holds(target.fd) ? target.fd : fds.find(holds);
+    if (fd !== undefined) taken.add(fd);
+    return fd;
+  });
+}
+
 /** A descriptor of the task for the socket with that inode. */
 export function socketDescriptor(pid: number, inode: number): number | undefined {
   const fds = listProc(pid, "fd").map(Number);
@@ -107,6 +126,7 @@ export class FilesTables {
   readonly #options: FilesTableOptions;
   readonly #known = new Map<string, KnownFile[]>();
   readonly #lost: string[] = [];
+  readonly #tasks: number[] = [];
 
   constructor(images: ImageSet, regular: RegularFiles, memory: MemoryFiles, options: FilesTableOptions) {
     this.#images = images;
@@ -131,6 +151,7 @@ export class FilesTables {
 
   /** Writes fdinfo-ID.img and the files it speaks of. */
   addTable(pid: number, filesId: number): void {
+    this.#tasks.push(pid);
     const name = `fdinfo-${filesId}.img`;
     this.#images.create(name, "FDINFO");
     const fds = listProc(pid, "fd")
@@ -207,11 +228,11 @@ export class FilesTables {
    * another file by now: KCMP_EPOLL_TFD of kcmp(2) finds who holds the target today.
    */
   #epollTargets(file: OpenFile): EpollTarget[] {
-    const fds = listProc(file.pid, "fd").map(Number);
-    return parseEpollTargets(file.info).map((target) => {
-      const holds = (fd: number): boolean => native.epollTarget(file.pid, fd, file.fd, target.fd) === 0;
-      const fd = fds.includes(target.fd) && holds(target.fd) ? target.fd : fds.find(holds);
-      return { ...target, fd: fd ?? target.fd };
-    });
+    const targets = parseEpollTargets(file.info);
+    // A set in flight is a descriptor of ours; it belongs to a task that has what it watches.
+    const pids = file.pid === process.pid ? this.#tasks : [file.pid];
+    const found = pids.map((pid) => heldTargets(pid, file, targets));
+    const best = found.find((held) => held.every((fd) => fd !== undefined)) ?? found[0] ?? [];
+    return targets.map((target, index) => ({ ...target, fd: best[index] ?? target.fd }));
   }
 }

@@ -11,7 +11,7 @@ import { fanotifyObstacle } from "./descriptors/fanotify";
 import { inetFacts, isUdp, rawType, tcpState, unreadBytes } from "./descriptors/inetSocket";
 import { netlinkObstacle } from "./descriptors/netlinkSocket";
 import { connectedStates } from "./descriptors/tcpConnections";
-import { isPacketMaster } from "./descriptors/terminals";
+import { isConsole, isHungUp, isPacketMaster } from "./descriptors/terminals";
 import { hasSent, isReachable, unixSockets } from "./descriptors/unixSockets";
 import { hasBreakingLease } from "./fileLocks";
 import { socketDescriptor, typeOf } from "./filesTable";
@@ -396,6 +396,7 @@ function noteTerminal(file: OpenFile, { masters, terminals }: Survey): void {
     masters.set(Number(master), { isPacket: file.withCopy(isPacketMaster) });
     return;
   }
+  if (isHungUp(file) || (isConsole(file) && readStat(file.pid).tty !== Number(file.stat.rdev))) return;
   const slave = /^\/dev\/pts\/(\d+)/.exec(file.link);
   const unread = file.withCopy(unreadBytes);
   terminals.push({ pid: file.pid, fd: file.fd, index: slave === null ? undefined : Number(slave[1]), unread });

@@ -94,6 +94,14 @@ export class RegularFiles {
     return id;
   }
 
+  /** Adds the name alone, of what is not opened by it: whether it leads there does not matter. */
+  addName({ link, stat }: HeldFile, { flags, position }: RegularFileOptions): number {
+    const id = this.#images.newFileId();
+    const reg = { id, flags, pos: position, fown: noOwner, name: pathWithoutMark(link), mode: Number(stat.mode) };
+    this.#images.addFile("REG", { id, reg });
+    return id;
+  }
+
   addAs(id: number, held: HeldFile, options: RegularFileOptions): void {
     const state = pathState(held);
     const { stat } = held;

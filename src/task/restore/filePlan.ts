@@ -1,6 +1,6 @@
 // All open files of a tree as calls in the root's stub, and what each task does with them afterwards: copy them to its
 // numbers, fill its epoll sets, close the masters. Pure. The kinds are in files/.
-import type { FileEntry, VmaEntry } from "../../images/messages";
+import type { EventpollFileEntry, FileEntry, VmaEntry } from "../../images/messages";
 import { FdTypes } from "../../images/messages";
 import { vmaStatus } from "../../images/vmaStatus";
 import { syscalls } from "../constants";
@@ -389,6 +389,27 @@ export function placeDescriptors(script: Script, plan: FilePlan, task: TaskImage
     watched.add(epoll.id);
     watchFiles(script, descriptor.fd, epoll);
   }
+  for (const epoll of inFlight(tree)) {
+    if (watcher(epoll, tree) === task) watchFiles(script, plan.file(epoll.id), epoll);
+  }
+}
+
+/** Epoll sets that no task holds, as they are in the queue of a socket. */
+function inFlight(tree: TreeImage): EventpollFileEntry[] {
+  if (tree.packets.size === 0) return [];
+  const held = new Set(tree.tasks.flatMap((task) => task.descriptors.map((descriptor) => descriptor.id)));
+  return [...usedFiles(tree)].flatMap((id) => {
+    const epoll = tree.files.get(id)?.epfd;
+    return epoll === undefined || held.has(id) ? [] : [epoll];
+  });
+}
+
+/** The task that adds what such a set watches: the first that has all of it. */
+function watcher({ tfd: targets }: EventpollFileEntry, tree: TreeImage): TaskImage | undefined {
+  return tree.tasks.find((task) => {
+    const numbers = new Set(task.descriptors.map((descriptor) => descriptor.fd));
+    return !task.sharing.files && targets.every((target) => numbers.has(target.tfd));
+  });
 }
 
 /** The kinds that can tell of input by a signal. */

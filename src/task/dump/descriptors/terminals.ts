@@ -1,5 +1,7 @@
 // Terminals: the shell's own (--shell-job) and pseudo-terminal pairs of the tree (tty(4), pty(7), ioctl_tty(2)).
+import { existsSync } from "node:fs";
 import { native } from "../../../native";
+import { deviceNumbers } from "../../devices";
 import { readStat } from "../../proc";
 import type { ImageSet } from "../imageSet";
 import type { OpenFile } from "../openFile";
@@ -54,22 +56,50 @@ function termios(fd: number, what: number) {
 }
 
 function otherType(file: OpenFile): number {
-  if (file.link === "/dev/tty") return ttyType.currentTty;
-  if (file.link === "/dev/console") return ttyType.console;
-  return /^\/dev\/tty\d+$/.test(file.link) ? ttyType.vt : ttyType.serial;
+  const { major, minor } = deviceNumbers(file.stat.rdev);
+  if (major === 5 && minor === 0) return ttyType.currentTty;
+  if (isConsole(file)) return major === 5 ? ttyType.console : ttyType.vt;
+  return ttyType.serial;
+}
+
+const virtualTerminals = 64;
+const virtualIds = 10_000;
+
+/** The console, or a virtual terminal: there on every machine that has any, and nobody's in particular. */
+export function isConsole(file: OpenFile): boolean {
+  const { major, minor } = deviceNumbers(file.stat.rdev);
+  return (major === 5 && minor === 1) || (major === 4 && minor < virtualTerminals);
+}
+
+const ioError = -5; // EIO
+
+/** A slave whose master is closed: it is at its end for ever, and tells nothing any more (tty_ioctl(4)). */
+export function isHungUp(file: OpenFile): boolean {
+  if (deviceNumbers(file.stat.rdev).major < majorSlaveFirst) return false;
+  return file.withCopy((fd) => native.ioctlBuffer(fd, request.getWindowSize, new Uint16Array(4))) === ioError;
+}
+
+/** Beside those of another pair that has its number by now. */
+const hungUpIds = 100_000;
+
+/** Of the two ends of a pair: twice the number, and one more for the master. */
+function pairId(index: number, isMaster: boolean, hungUp: boolean): number {
+  if (hungUp && existsSync(`/dev/pts/${index}`)) return hungUpIds + index * 2;
+  return index * 2 + (isMaster ? 1 : 0);
 }
 
 /** Numbers that stand for terminals that are no pseudo-terminals; pairs have numbers below 1000. */
 function otherIndex(major: number, minor: number): number {
   if (major === 5 && minor === 0) return 1006; // /dev/tty
   if (major === 5 && minor === 1) return 1002; // the console
-  return major === 4 && minor < 64 ? 1004 : 1010;
+  return major === 4 && minor < virtualTerminals ? 1004 : 1010;
 }
 
 export class Terminals {
   readonly #images: ImageSet;
   readonly #regular: RegularFiles;
   readonly #infos = new Set<number>();
+  #virtual: number | undefined;
   /** Masters whose slave has not been met yet, by the terminal's number. */
   readonly #alone = new Map<number, OpenFile>();
 
@@ -78,24 +108,34 @@ export class Terminals {
     this.#regular = regular;
   }
 
+  /** CRIU has one number for all virtual terminals: the first one gets that. */
+  #otherId(major: number, minor: number): number {
+    const id = otherIndex(major, minor) * 2;
+    if (major !== 4) return id;
+    this.#virtual ??= minor;
+    return this.#virtual === minor ? id : id + (minor + 1) * virtualIds;
+  }
+
   add(id: number, file: OpenFile): void {
-    const { rdev } = file.stat;
-    const major = Number((rdev >> 8n) & 0xfffn);
-    const minor = Number((rdev & 0xffn) | ((rdev >> 12n) & 0xfff00n));
+    const { major, minor } = deviceNumbers(file.stat.rdev);
+    const hungUp = isHungUp(file);
     const isMaster = major === 5 && minor === 2;
     const isSlave = major >= majorSlaveFirst && major <= majorSlaveLast;
     file.withCopy((fd) => {
       const index = isMaster ? number(fd, request.getPtyNumber) : (major - majorSlaveFirst) * 256 + minor;
       // The two ends of a pair are found by their ids: twice the number, and one more for the master.
-      const infoId = isMaster || isSlave ? index * 2 + (isMaster ? 1 : 0) : otherIndex(major, minor) * 2;
+      const isPty = isMaster || isSlave;
+      const infoId = isPty ? pairId(index, isMaster, hungUp) : this.#otherId(major, minor);
       if (!this.#infos.has(infoId)) {
         this.#infos.add(infoId);
         this.#addInfo(infoId, file, fd, isMaster || isSlave ? { index, isMaster } : undefined);
         const unread = isMaster ? peekOutput(fd, file.pid) : Buffer.alloc(0);
         if (unread.length > 0) this.#images.add("tty-data.img", "TTY_DATA", { tty_id: infoId, data: unread });
-        if (isMaster || isSlave) this.#pair(index, file, isMaster);
+        if ((isMaster || isSlave) && !hungUp) this.#pair(index, file, isMaster);
       }
-      const regularId = this.#regular.add(heldFile(file.pid, `fd/${file.fd}`), { flags: file.flags, position: 0n });
+      const regular = { flags: file.flags, position: 0n };
+      const held = heldFile(file.pid, `fd/${file.fd}`);
+      const regularId = hungUp ? this.#regular.addName(held, regular) : this.#regular.add(held, regular);
       this.#images.addFile("TTY", {
         id,
         tty: { id, tty_info_id: infoId, flags: file.flags, fown: file.owner(), regf_id: regularId },

@@ -1,9 +1,10 @@
 // Terminals: pairs inside the tree, with their numbers, settings and unread data, and the terminal of a shell job, which
 // becomes the one that we run on. Sessions get their controlling terminal when their leader has its descriptors.
-import { closeSync, constants, openSync, readFileSync } from "node:fs";
+import { closeSync, constants, openSync, readFileSync, statSync } from "node:fs";
 import { FaultlineError } from "../../../errors";
 import type { TermiosEntry, TtyFileEntry, TtyInfoEntry } from "../../../images/messages";
 import { TtyType } from "../../../images/messages";
+import { encodeText } from "../../../images/text";
 import { syscalls } from "../../constants";
 import { type TerminalInput, termiosBytes, typingOf } from "../../terminalInput";
 import type { Script } from "../script";
@@ -20,6 +21,7 @@ const request = {
   type: 0x5412, // TIOCSTI
   packet: 0x5420,
   lock: 0x40045431,
+  openPeer: 0x5441, // TIOCGPTPEER
 } as const;
 const ptmxDevice = 0x502;
 const controlCharacters = 19;
@@ -45,9 +47,14 @@ export interface ForeignFile {
 
 const isMaster = (info: TtyInfoEntry): boolean => info.rdev === ptmxDevice;
 
+/** A slave whose master was closed: nobody could ask it for its settings. */
+const isHungUp = (info: TtyInfoEntry): boolean => !isMaster(info) && info.termios === undefined;
+const isConsole = (info: TtyInfoEntry): boolean => info.type === TtyType.CONSOLE || info.type === TtyType.VT;
+
 export function ttyObstacle(info: TtyInfoEntry | undefined, shellJob: boolean, paired: boolean): string | undefined {
   if (info === undefined) return "a terminal without its description";
-  if (info.type === TtyType.PTY && info.pty !== undefined && paired) return undefined;
+  if (info.type === TtyType.PTY && info.pty !== undefined && (paired || isHungUp(info))) return undefined;
+  if (info.type === TtyType.CONSOLE || info.type === TtyType.VT) return undefined;
   if (info.type === TtyType.EXT_TTY || (info.type === TtyType.PTY && !paired)) {
     return shellJob ? undefined : "a terminal of a session outside of the image; say --shell-job where it is ours";
   }
@@ -77,9 +84,18 @@ export function makeTerminals(
   for (const tty of ttys) {
     const info = infoOf(tty);
     if (info === undefined || isMaster(info)) continue;
-    if (paired.has(info.pty?.index)) openSlave(context, tty, info);
+    if (isConsole(info)) openConsole(context, tty, info);
+    else if (info.type === TtyType.PTY && isHungUp(info)) continue;
+    else if (paired.has(info.pty?.index)) openSlave(context, tty, info);
     else foreign.push(ownTerminal(context, tty));
   }
+  hangUp(
+    context,
+    ttys.filter((tty) => {
+      const info = infoOf(tty);
+      return info?.type === TtyType.PTY && isHungUp(info);
+    }),
+  );
   for (const tty of masters) configure(context, tty, ttys, data);
   return foreign;
 }
@@ -129,6 +145,39 @@ function openSlave(context: FileContext, tty: TtyFileEntry, info: TtyInfoEntry):
   const batch = context.script.room(6, 96);
   const flags = (tty.flags & (openFlag.accessMode | openFlag.nonBlock)) | openFlag.noTerminal | openFlag.closeOnExec;
   batch.call(syscalls.openat, [-100, batch.text(`/dev/pts/${info.pty?.index}`), flags]);
+  setOwner(batch, 0, tty.fown);
+  settle(context, batch, 0, fileKey(tty.id));
+}
+
+/** Slaves of terminals, each made for the moment in which its master is closed again. */
+function hangUp(context: FileContext, ttys: readonly TtyFileEntry[]): void {
+  for (const id of new Set(ttys.map((tty) => tty.tty_info_id))) {
+    const slaves = ttys.filter((tty) => tty.tty_info_id === id);
+    const batch = context.script.room(4 + slaves.length * 6, 96 + slaves.length * 48);
+    batch.call(syscalls.openat, [-100, batch.text("/dev/ptmx"), openFlag.readWrite | openFlag.noTerminal]);
+    batch.call(syscalls.ioctl, [0, request.lock, batch.place(new Uint8Array(4))]);
+    for (const slave of slaves) {
+      const flags = (slave.flags & (openFlag.accessMode | openFlag.nonBlock)) | openFlag.noTerminal;
+      batch.call(syscalls.ioctl, [0, request.openPeer, flags], { purpose: "opening a terminal that is hung up" });
+      setOwner(batch, 1, slave.fown);
+      settle(context, batch, 1, fileKey(slave.id));
+    }
+    batch.call(syscalls.close, [0]);
+  }
+}
+
+/** By its path, which must lead to the same device still; its settings are the machine's. */
+function openConsole(context: FileContext, tty: TtyFileEntry, info: TtyInfoEntry): void {
+  const path = context.tree.files.get(tty.regf_id ?? -1)?.reg?.name ?? "";
+  const found = path === "" ? undefined : statSync(path, { throwIfNoEntry: false });
+  if (found?.isCharacterDevice() !== true || found.rdev !== info.rdev) {
+    context.problems.push(`file ${tty.id}: ${path} is not the terminal that it was`);
+    return;
+  }
+  const batch = context.script.room(6, path.length * 4 + 64);
+  const flags = (tty.flags & (openFlag.accessMode | openFlag.nonBlock)) | openFlag.noTerminal | openFlag.closeOnExec;
+  const name = batch.place(Buffer.concat([encodeText(path), Buffer.from([0])]));
+  batch.call(syscalls.openat, [-100, name, flags], { purpose: `opening ${path}` });
   setOwner(batch, 0, tty.fown);
   settle(context, batch, 0, fileKey(tty.id));
 }
