@@ -43,19 +43,23 @@ export function processProblems(task: TaskImage, tree: TreeImage): string[] {
   return problems;
 }
 
-/** Signal actions, directories, mask for new files and what else does not depend on descriptors or privileges. */
-export function processCalls(script: Script, task: TaskImage, plan: FilePlan, tree: TreeImage): void {
+/** Root and working directory, and the mask for new files, by the masters. */
+export function directoryCalls(script: Script, task: TaskImage, plan: FilePlan, tree: TreeImage): void {
+  if (task.fs === undefined || task.sharing.directories) return;
+  const batch = script.room(4, 32);
+  if (tree.files.get(task.fs.root_id)?.reg?.name !== "/") {
+    batch.call(syscalls.fchdir, [plan.file(task.fs.root_id)], { purpose: "entering the root directory" });
+    batch.call(syscalls.chroot, [batch.text(".")]);
+  }
+  batch.call(syscalls.fchdir, [plan.file(task.fs.cwd_id)], { purpose: "entering the working directory" });
+  if (task.fs.umask !== undefined) batch.call(syscalls.umask, [task.fs.umask]);
+}
+
+/** Signal actions and what else does not depend on descriptors or privileges. */
+export function processCalls(script: Script, task: TaskImage): void {
   const tc = common(task);
   if (!task.sharing.signalHandlers) signalActions(script, tc);
-  const batch = script.room(10, 64);
-  if (task.fs !== undefined && !task.sharing.directories) {
-    if (tree.files.get(task.fs.root_id)?.reg?.name !== "/") {
-      batch.call(syscalls.fchdir, [plan.file(task.fs.root_id)], { purpose: "entering the root directory" });
-      batch.call(syscalls.chroot, [batch.text(".")]);
-    }
-    batch.call(syscalls.fchdir, [plan.file(task.fs.cwd_id)], { purpose: "entering the working directory" });
-    if (task.fs.umask !== undefined) batch.call(syscalls.umask, [task.fs.umask]);
-  }
+  const batch = script.room(6, 32);
   if (tc.personality !== 0) batch.call(syscalls.personality, [tc.personality]);
   if (tc.child_subreaper === true) batch.call(syscalls.prctl, [prctlOperation.setChildSubreaper, 1, 0, 0, 0]);
   for (const command of membarrierRegistrations) {

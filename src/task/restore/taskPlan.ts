@@ -15,7 +15,7 @@ import { controlTerminals } from "./files/tty";
 import type { Range } from "./layout";
 import { collectEagerPages, countPages, type EagerPages, lazyLayout, pageBytes } from "./pages";
 import type { RestorePlan } from "./plan";
-import { common, exitSignal, processCalls } from "./processPlan";
+import { common, directoryCalls, exitSignal, processCalls } from "./processPlan";
 import { Script } from "./script";
 import { clearSpace, lazySpans, makeMappings, setFields } from "./spacePlan";
 import {
@@ -100,10 +100,10 @@ export class Composition {
     return { script, uffd };
   }
 
-  /** Fields of the address space, where they must be set before any task has its descriptors: the executable is one of ours. */
+  /** Fields of the address space and directories, where they must be set before any task has its descriptors. */
   earlyFields(task: TaskImage): Script {
     const script = new Script();
-    if (this.#sharesFiles) this.#fields(script, task);
+    if (this.#sharesFiles) this.#byMasters(script, task);
     return script;
   }
 
@@ -112,7 +112,9 @@ export class Composition {
     return this.plan.tree.tasks.some((task) => task.sharing.files);
   }
 
-  #fields(script: Script, task: TaskImage): void {
+  /** What needs files that only the masters are. */
+  #byMasters(script: Script, task: TaskImage): void {
+    directoryCalls(script, task, this.plan.files, this.plan.tree);
     if (task.mm !== undefined) setFields(script, task.mm, this.plan.files.file(task.mm.exe_file_id));
   }
 
@@ -124,9 +126,9 @@ export class Composition {
   #composeProcess(task: TaskImage): Script {
     const { tree, files } = this.plan;
     const script = new Script();
-    if (!this.#sharesFiles) this.#fields(script, task);
+    if (!this.#sharesFiles) this.#byMasters(script, task);
     if (this.joined) script.append(files.late);
-    processCalls(script, task, files, tree);
+    processCalls(script, task);
     if (!task.sharing.files) {
       // The userfaultfd, if there is one: tolerated, as an eager task has none.
       script.room(1).call(syscalls.close, [0], { tolerate: true });

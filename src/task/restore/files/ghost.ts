@@ -143,10 +143,11 @@ function openByName(
   if (named) batch.call(unlinkat, [current, path(batch, name), 0]);
 }
 
-/** Without its name a file is opened through a link, which is to be followed. */
+/** Without its name a file is opened through a link, which is to be followed; what was made by O_TMPFILE is there already. */
 function openedAgain({ flags }: RegFileEntry, named: boolean): number {
   const once = openFlag.create | openFlag.exclusive | openFlag.truncate | (named ? 0 : openFlag.noFollow);
-  return (flags & ~once) | openFlag.closeOnExec;
+  const made = (flags & temporaryFile) === temporaryFile ? temporaryFile : 0;
+  return (flags & ~once & ~made) | openFlag.closeOnExec;
 }
 
 /** The descriptions of a deleted file made by makeGhost, and filled since. */
