@@ -73,7 +73,10 @@ export function collect(tree: FrozenTree, store: PageStore, options: ObstacleOpt
   const images = new ImageSet();
   const links = new RemapLinks();
   const regular = new RegularFiles(images, options.ghostLimitBytes, links);
-  const memory = new MemoryFiles(images);
+  const memory = new MemoryFiles(
+    images,
+    tree.tasks.map(({ pid }) => pid),
+  );
   const collector: Collector = {
     ...{ images, store, regular, memory },
     segments: new Segments(images, namespaceIds.ipc_ns_id),

@@ -10,7 +10,7 @@ import { solSocket } from "../socketOptions";
 import { addFanotify } from "./descriptors/fanotify";
 import { addInetSocket, unreadBytes } from "./descriptors/inetSocket";
 import { inotifyPath } from "./descriptors/inotifyPath";
-import type { MemoryFiles } from "./descriptors/memoryFiles";
+import { type MemoryFiles, namelessMemory } from "./descriptors/memoryFiles";
 import { addNetlinkSocket } from "./descriptors/netlinkSocket";
 import { addPacketSocket } from "./descriptors/packetSocket";
 import { isFifo, Pipes } from "./descriptors/pipes";
@@ -38,6 +38,7 @@ export function typeOf(file: OpenFile): FileTypeName | undefined {
   if ((file.flags & openFlag.path) !== 0) return type === modeType.socket ? undefined : "REG";
   if (link.startsWith("pipe:")) return "PIPE";
   if (link.startsWith("/memfd:")) return "MEMFD";
+  if (namelessMemory.includes(link) && type === modeType.regular) return "MEMFD";
   if (link === "anon_inode:[eventfd]") return "EVENTFD";
   if (link === "anon_inode:[eventpoll]") return "EVENTPOLL";
   if (link === "anon_inode:[timerfd]") return "TIMERFD";

@@ -6,6 +6,7 @@ import type { Init } from "../../images/message";
 import type { AioRingEntry, MmEntry, VmaEntry } from "../../images/messages";
 import { vmaStatus } from "../../images/vmaStatus";
 import { native } from "../../native";
+import { mapFlag } from "../constants";
 import { procLinkMode, readProcBytes } from "../proc";
 import type { MemoryFiles } from "./descriptors/memoryFiles";
 import type { FilesTables } from "./filesTable";
@@ -87,6 +88,12 @@ function vmaEntry(pid: number, vma: Vma, files: SpaceFiles): Init<VmaEntry> {
       return { ...base, shmid: BigInt(vma.mapping.inode), fdflags: openedAs(pid, name) };
     }
     case "shared-anonymous": {
+      if (files.memory.isOpen(vma.mapping.inode)) {
+        const fdflags = openedAs(pid, name);
+        const shmid = BigInt(files.memory.mapped(heldFile(pid, name), fdflags, seals(pid, name)));
+        const status = vmaStatus.regular | vmaStatus.memfd | vmaStatus.fileShared;
+        return { ...base, shmid, fdflags, status, flags: vma.flags & ~mapFlag.anonymous };
+      }
       if (!files.shared.has(vma.mapping.inode))
         files.shared.set(vma.mapping.inode, { path: `/proc/${pid}/${name}`, pid });
       return { ...base, shmid: BigInt(vma.mapping.inode) };

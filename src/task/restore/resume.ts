@@ -16,7 +16,7 @@ const eperm = 1;
 const allSignals = (1n << 64n) - 1n;
 const handlerDefault = 0n;
 
-/** Limits and the like that the tracer can set by pid. */
+/** Limits and the like that the tracer can set by pid: of a task that has other ids than we, it needs CAP_SYS_RESOURCE. */
 export function setFromOutside(task: TaskImage): void {
   const { pid } = task;
   limitsOf(task).forEach((limit, resource) => {
@@ -55,7 +55,6 @@ function setThread(tracee: Tracee, { xstate, signalMask, registers }: ThreadStat
 /** Removes the agent from the task and sets all its threads; after this nothing may be run in it. */
 export function finishTask(build: TreeBuild, task: TaskImage): void {
   const host = build.host(task.pid);
-  setFromOutside(task);
   if (hasStoppedChildren(build, task) && !isPending(task, signals.SIGCHLD)) {
     const script = new Script();
     dropSignal(script, signals.SIGCHLD);

@@ -12,6 +12,7 @@ import type { AgentHost } from "./agentHost";
 import { makeRings } from "./aioRings";
 import { usesSeccomp } from "./credentialPlan";
 import { writePages } from "./pages";
+import { setFromOutside } from "./resume";
 import { Script } from "./script";
 import type { SpacePlan } from "./spacePlan";
 import type { Contents } from "./taskPlan";
@@ -131,13 +132,14 @@ export function buildProcess(build: TreeBuild, task: TaskImage): void {
   );
 }
 
-/** Every further thread's own state, then the privileges of all. */
+/** Every further thread's own state, the limits of the task, then the privileges of all. */
 export function buildThreads(build: TreeBuild, task: TaskImage): void {
   const { composition } = build;
   const host = build.host(task.pid);
   const others = build.threads.get(task.pid) ?? [];
   const scripts = composition.threads(task);
   host.runThreads(others.map((tracee, index) => ({ tracee, script: scripts[index] as Script })));
+  setFromOutside(task);
   if (!composition.dropsPrivileges(task)) return;
   const privileges = composition.privileges(task);
   const work = [host.tracee, ...others].map((tracee: Tracee, index) => ({

@@ -1,9 +1,10 @@
 // memfds, open or mapped (memfd_create(2)): their inodes with seals, and who holds them. Contents are gathered apart.
-import { statfsSync } from "node:fs";
+import { statfsSync, statSync } from "node:fs";
 import type { Init } from "../../../images/message";
 import type { FownEntry } from "../../../images/messages";
 import { native } from "../../../native";
 import { hugeSizeFlag } from "../../constants";
+import { listProc, readProcLink } from "../../proc";
 import type { ImageSet } from "../imageSet";
 import { noOwner, type OpenFile } from "../openFile";
 import type { HeldFile } from "../regularFiles";
@@ -12,15 +13,35 @@ const getSeals = 1034; // F_GET_SEALS
 const hugetlbfs = 0x958458f6; // statfs(2)
 const memfdHuge = 4; // MFD_HUGETLB
 
+/** The links of descriptors to memory that was mapped without a file. */
+export const namelessMemory: readonly string[] = ["/dev/zero (deleted)", "/anon_hugepage (deleted)"];
+
+function openedMemory(pid: number): number[] {
+  const isMemory = (fd: string): boolean => namelessMemory.includes(readProcLink(pid, `fd/${fd}`));
+  return listProc(pid, "fd")
+    .filter(isMemory)
+    .map((fd) => statSync(`/proc/${pid}/fd/${fd}`).ino);
+}
+
 export class MemoryFiles {
   readonly #images: ImageSet;
+  readonly #pids: readonly number[];
+  #open: Set<number> | undefined;
   readonly #inodes = new Map<string, number>();
   readonly #mapped = new Map<string, number>();
   /** Objects whose contents must be copied: inode as shmid, and a path by which this process can read them. */
   readonly contents = new Map<number, { readonly path: string; readonly pid: number }>();
 
-  constructor(images: ImageSet) {
+  /** `pids`: the tasks whose descriptors can be of memory without a name. */
+  constructor(images: ImageSet, pids: readonly number[]) {
     this.#images = images;
+    this.#pids = pids;
+  }
+
+  /** Whether a descriptor leads to memory that was mapped without a file, had by /proc/PID/map_files: then it is a memory file. */
+  isOpen(inode: number): boolean {
+    this.#open ??= new Set(this.#pids.flatMap(openedMemory));
+    return this.#open.has(inode);
   }
 
   addDescriptor(id: number, file: OpenFile): void {
