@@ -233,7 +233,9 @@ function workingSetAims(results: Map<ServerKind, Measured>): Aim[] {
       aim: "with a recorded working set at least 95 % of the demand faults are gone",
       measured: shares.map(({ kind, share }) => `${kind} ${(100 * share).toFixed(1)} %`).join(", "),
       met: shares.every(({ share }) => share >= 0.95),
-      why: "what is left are pages of memory that grew after the dump, which no recording holds",
+      why:
+        "what is left are pages that the same requests did not touch in the restore that recorded: what a server does by the clock, such " +
+        "as moving its records to a larger table, differs from one restore to the next",
     },
     {
       aim: "first answer with a cold cache at least twice as fast with the working set (packed by it, against packed without)",
