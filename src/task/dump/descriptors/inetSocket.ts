@@ -7,6 +7,7 @@ import { connectionState } from "../../tcpStates";
 import type { ImageSet } from "../imageSet";
 import type { OpenFile } from "../openFile";
 import { addDatagrams } from "./datagrams";
+import { shutDirections } from "./inetShutdown";
 import { multicastGroups } from "./multicast";
 import { integerOption, socketOptions } from "./socketOptions";
 import { connectedStates, type TcpConnections } from "./tcpConnections";
@@ -146,6 +147,7 @@ export function addInetSocket(
         dst_addr: [...peer.words],
         fown: file.owner(),
         opts: socketOptions(fd, false),
+        shutdown: (isUdp(facts) && shutDirections(images, facts.family, file.inode)) || undefined,
         multicast_groups: isTcp ? [] : multicastGroups(fd),
         v6only: is6 ? integerOption(fd, solIpv6, ipv6Only) !== 0 : undefined,
         ip_opts: is6

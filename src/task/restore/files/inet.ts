@@ -144,6 +144,8 @@ export function makeInet(context: FileContext, socket: InetSkEntry): void {
     const peer = socketAddress(socket.family, socket.dst_addr, socket.dst_port);
     batch.call(syscalls.connect, [0, batch.place(peer), peer.length]);
   }
+  const shut = socket.type === socketType.datagram ? (socket.shutdown ?? 0) : 0;
+  if (shut > 0) batch.call(syscalls.shutdown, [0, shut - 1], { tolerate: true }); // ENOTCONN, and is done
   setStatus(batch, 0, socket.flags);
   setOwner(batch, 0, socket.fown);
   settle(context, batch, 0, fileKey(socket.id));

@@ -19,7 +19,9 @@ const sendBufferForce = 32;
 const generousBufferBytes = 8 * 1024 * 1024;
 const addressBytesMax = 108;
 const dontWait = 0x40;
+const mkdirat = 258;
 const unlinkat = 263;
+const removeDirectory = 0x200;
 const fchmodat = 268;
 const fchownat = 260;
 const pieceBytes = 128 * 1024;
@@ -67,9 +69,12 @@ class UnixBuilder {
   readonly #context: FileContext;
   readonly #byInode: ReadonlyMap<number, UnixSkEntry>;
   readonly #made = new Set<number>();
+  /** Inodes of those whose deleted name something else has now. */
+  readonly #aside: ReadonlySet<number>;
 
-  constructor(context: FileContext, sockets: readonly UnixSkEntry[]) {
+  constructor(context: FileContext, sockets: readonly UnixSkEntry[], aside: ReadonlySet<number>) {
     this.#context = context;
+    this.#aside = aside;
     this.#byInode = new Map(sockets.map((socket) => [socket.ino, socket]));
   }
 
@@ -142,6 +147,10 @@ class UnixBuilder {
   /** Replaces a socket that a dead process left under the name; anything else there has stopped the plan before. */
   #bind(socket: UnixSkEntry, descriptor = this.master(socket)): void {
     const name = fullName(socket);
+    if (this.#aside.has(socket.ino)) {
+      this.#bindAside(socket, descriptor);
+      return;
+    }
     const batch = this.#context.script.room(8, name.length * 4 + 512);
     const path = isPath(name) ? batch.place(Buffer.concat([name, Buffer.from([0])])) : undefined;
     if (path !== undefined) batch.call(unlinkat, [-100, path, 0], { tolerate: true });
@@ -157,6 +166,35 @@ class UnixBuilder {
       batch.call(fchmodat, [-100, path, permissions.mode & 0o7777]);
       batch.call(fchownat, [-100, path, permissions.uid, permissions.gid, 0]);
     }
+  }
+
+  /**
+   * Binds a socket to its deleted name where that is another's now: below a root of its own for the moment, which is taken
+   * away again. The way back to the real root is the working directory.
+   */
+  #bindAside(socket: UnixSkEntry, descriptor: number): void {
+    const name = fullName(socket);
+    const below = untilNul(isRelative(socket.name) ? Buffer.concat([Buffer.from("/"), socket.name]) : socket.name);
+    const root = Buffer.concat([name, Buffer.from(`.faultline-${socket.id}`)]);
+    const folders = [root, ...foldersOf(below).map((folder) => Buffer.concat([root, folder]))];
+    const bytes = folders.reduce((sum, folder) => sum + folder.length * 2 + 64, 1024) + root.length * 2;
+    const batch = this.#context.script.room(8 + folders.length * 2, bytes);
+    const place = (path: Uint8Array) => batch.place(Buffer.concat([path, Buffer.from([0])]));
+    for (const folder of folders) batch.call(mkdirat, [-100, place(folder), 0o700], { purpose: "binding aside" });
+    const where = address(untilNul(socket.name));
+    const bind = { purpose: `binding ${printable(name)}` };
+    if (isRelative(socket.name)) {
+      batch.call(syscalls.chdir, [place(root)]);
+      batch.call(syscalls.bind, [descriptor, batch.place(where), where.length], bind);
+      batch.call(syscalls.chdir, [batch.text("/")]);
+    } else {
+      batch.call(syscalls.chdir, [batch.text("/")]);
+      batch.call(syscalls.chroot, [place(root)]);
+      batch.call(syscalls.bind, [descriptor, batch.place(where), where.length], bind);
+      batch.call(syscalls.chroot, [batch.text(".")]);
+    }
+    batch.call(unlinkat, [-100, place(Buffer.concat([root, below])), 0]);
+    for (const folder of folders.reverse()) batch.call(unlinkat, [-100, place(folder), removeDirectory]);
   }
 
   #listen(socket: UnixSkEntry): void {
@@ -299,7 +337,7 @@ class UnixBuilder {
     if ((socket.shutdown ?? 0) > 0) {
       batch.call(syscalls.shutdown, [descriptor, (socket.shutdown as number) - 1], { tolerate: true });
     }
-    if (socket.deleted === true && isPath(name)) {
+    if (socket.deleted === true && isPath(name) && !this.#aside.has(socket.ino)) {
       batch.call(unlinkat, [-100, batch.place(Buffer.concat([name, Buffer.from([0])])), 0], { tolerate: true });
     }
   }
@@ -313,16 +351,26 @@ function printable(name: Uint8Array): string {
   return JSON.stringify(Buffer.from(name).toString("latin1"));
 }
 
-/** A name that something other than a socket has: it is not ours to remove. */
-function nameObstacle(socket: UnixSkEntry, isOurs: (socket: UnixSkEntry) => boolean): string | undefined {
+/** The folders above a path, the topmost first. */
+function foldersOf(path: Buffer): Buffer[] {
+  const ends = [...path.keys()].filter((at) => at > 0 && path[at] === 0x2f && path[at - 1] !== 0x2f);
+  return ends.map((end) => path.subarray(0, end));
+}
+
+type NameState = "free" | "kept" | "aside" | "taken";
+
+/** What becomes of a socket's name: something other than a socket that has it is not ours to remove. */
+function nameState(
+  socket: UnixSkEntry,
+  isOurs: (socket: UnixSkEntry) => boolean,
+  isAlone: (socket: UnixSkEntry) => boolean,
+): NameState {
   const name = fullName(socket);
-  if (!isPath(name)) return undefined;
-  const found = lstatSync(name, { throwIfNoEntry: false });
-  if (found === undefined) return undefined;
-  if (!found.isSocket()) return `${printable(name)} is there and no socket`;
-  return socket.deleted === true && !isOurs(socket)
-    ? `${printable(name)}, its deleted name, is another's now`
-    : undefined;
+  const found = isPath(name) ? lstatSync(name, { throwIfNoEntry: false }) : undefined;
+  if (found === undefined) return "free";
+  const mayGo = found.isSocket() && (socket.deleted !== true || isOurs(socket));
+  if (mayGo) return "kept";
+  return socket.deleted === true && isAlone(socket) ? "aside" : "taken";
 }
 
 /**
@@ -360,10 +408,16 @@ export function makeUnixSockets(
   // A deleted name that another socket of the image has got since.
   const isOurs = ({ name }: UnixSkEntry): boolean =>
     sockets.some((other) => other.deleted !== true && name.length > 0 && other.name.equals(name));
+  // Nobody has to come to it by its name.
+  const isAlone = ({ ino, id, peer }: UnixSkEntry): boolean =>
+    peer === 0 && !context.tree.packets.has(id) && !sockets.some((other) => other.peer === ino);
+  const names = new Map(sockets.map((socket) => [socket.ino, nameState(socket, isOurs, isAlone)]));
+  const aside = new Set(sockets.flatMap(({ ino }) => (names.get(ino) === "aside" ? [ino] : [])));
   const refused = sockets.flatMap((socket) => {
-    const obstacle = unixObstacle(socket, byInode) ?? nameObstacle(socket, isOurs);
+    const taken = names.get(socket.ino) === "taken" ? `${printable(fullName(socket))} is another's now` : undefined;
+    const obstacle = unixObstacle(socket, byInode) ?? taken;
     return obstacle === undefined ? [] : [`file ${socket.id}: ${obstacle}`];
   });
   context.problems.push(...refused);
-  if (refused.length === 0) new UnixBuilder(context, [...sockets, ...closed, ...outside]).build(sockets);
+  if (refused.length === 0) new UnixBuilder(context, [...sockets, ...closed, ...outside], aside).build(sockets);
 }
