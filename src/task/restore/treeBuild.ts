@@ -1,6 +1,6 @@
 // Creates all processes of a tree as stubs, parents before children, in their sessions and groups. Fills none of them.
 // If anything fails, or the caller gives up, end() kills and reaps every process made so far.
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { FaultlineError } from "../../errors";
 import { encodeText } from "../../images/text";
 import { native } from "../../native";
@@ -13,7 +13,14 @@ import type { RestorePlan } from "./plan";
 import { common, exitSignal } from "./processPlan";
 import { Script } from "./script";
 import type { Composition } from "./taskPlan";
-import { childrenOf, rootTask, type TaskImage } from "./treeImage";
+import { childrenOf, rootTask, type TaskImage, type TreeImage } from "./treeImage";
+
+/** A task whose session is not its parent's, and whose session's leader is no child of its parent's. */
+interface Orphan {
+  readonly parent: TaskImage;
+  readonly child: TaskImage;
+  readonly leader: TaskImage;
+}
 
 export class TreeBuild {
   readonly plan: RestorePlan;
@@ -22,6 +29,7 @@ export class TreeBuild {
   /** Every thread beside the leaders, by pid. */
   readonly threads = new Map<number, Tracee[]>();
   readonly #pidfds = new Map<number, number>();
+  readonly #orphans: Orphan[] = [];
 
   constructor(composition: Composition) {
     this.plan = composition.plan;
@@ -50,6 +58,11 @@ export class TreeBuild {
   createChildren(): void {
     const root = rootTask(this.plan.tree);
     this.#createBelow(root, root.session);
+    // Those that wait for the leader of their session, which is made somewhere else; and below them there may be more.
+    for (const orphan of this.#orphans) {
+      this.#adoptFromAfar(orphan);
+      this.#createBelow(orphan.child, orphan.child.session);
+    }
     this.#joinGroups();
     for (const task of this.plan.tree.tasks) if (task.dead) this.#endDead(task);
   }
@@ -83,25 +96,33 @@ export class TreeBuild {
     for (const child of after) this.#createBelow(child, task.session);
     for (const child of children) {
       if (before.includes(child) || after.includes(child)) continue;
-      this.#adoptIntoSession(task, child);
-      this.#createBelow(child, child.session);
+      if (this.#adoptIntoSession(task, child)) this.#createBelow(child, child.session);
     }
   }
 
   /**
    * A task whose session is not its parent's: an orphan that was given a new parent. It is born to the session's leader
-   * as its sibling (CLONE_PARENT); where the leader is dead, one is made for the moment.
+   * as its sibling (CLONE_PARENT); where the leader is dead, one is made for the moment. False where it must wait.
    */
-  #adoptIntoSession(parent: TaskImage, child: TaskImage): void {
+  #adoptIntoSession(parent: TaskImage, child: TaskImage): boolean {
     const leader = this.plan.tree.tasks.find((task) => task.pid === child.session);
     if (leader !== undefined && leader.parent === parent.pid) {
       this.#clone(leader, [child], cloneFlag.parent);
-      return;
+      return true;
     }
     if (leader !== undefined) {
-      throw new FaultlineError("IMAGE_UNSUPPORTED", `an orphan of session ${child.session}, which lives on elsewhere`, {
-        pid: child.pid,
-      });
+      const shares = Object.values(child.sharing).includes(true);
+      if (shares || !isAncestor(this.plan.tree, parent, leader)) {
+        throw new FaultlineError(
+          "IMAGE_UNSUPPORTED",
+          `an orphan of session ${child.session}, which lives on elsewhere`,
+          {
+            pid: child.pid,
+          },
+        );
+      }
+      this.#orphans.push({ parent, child, leader });
+      return false;
     }
     const helper: TaskImage = { ...child, pid: child.session, group: child.session, dead: true };
     this.#clone(parent, [helper]);
@@ -110,6 +131,32 @@ export class TreeBuild {
     this.host(helper.pid).run(script);
     this.#clone(helper, [child], cloneFlag.parent);
     this.#endHelper(helper.pid, parent.pid);
+    return true;
+  }
+
+  /** As it became an orphan: its parent, a child of the leader's, ends, and the nearest subreaper takes it (prctl(2)). */
+  #adoptFromAfar({ parent, child, leader }: Orphan): void {
+    const pid = this.#sparePid();
+    const helper: TaskImage = { ...child, pid, group: pid, dead: true };
+    this.#setSubreaper(parent, 1);
+    this.#clone(leader, [helper]);
+    this.#clone(helper, [child]);
+    this.#endHelper(pid, leader.pid);
+    this.#setSubreaper(parent, 0); // what it is in the end is set later
+  }
+
+  #setSubreaper(task: TaskImage, is: number): void {
+    const script = new Script();
+    script.room(1).call(syscalls.prctl, [prctlOperation.setChildSubreaper, is, 0, 0, 0]);
+    this.host(task.pid).run(script);
+  }
+
+  /** A pid that nobody has, nor any thread of the image; below the highest of these, which is one that there can be. */
+  #sparePid(): number {
+    const taken = new Set(this.plan.tree.tasks.flatMap((task) => [task.pid, ...task.threads.map(({ tid }) => tid)]));
+    let pid = Math.max(...taken);
+    while (pid > 1 && (taken.has(pid) || existsSync(`/proc/${pid}`))) pid--;
+    return pid;
   }
 
   /** Ends a process that was only there to lead a session or group, and has its parent reap it. */
@@ -200,6 +247,11 @@ export class TreeBuild {
     this.hosts.set(pid, host);
     this.#pidfds.set(pid, native.pidfdOpen(pid));
   }
+}
+
+function isAncestor(tree: TreeImage, task: TaskImage, other: TaskImage): boolean {
+  const parent = tree.tasks.find(({ pid }) => pid === other.parent && pid !== other.pid);
+  return parent !== undefined && (parent === task || isAncestor(tree, task, parent));
 }
 
 /** All threads of a process that is ending: also those that were made by a batch which then failed. */
