@@ -16,12 +16,12 @@ import { processStat } from "../support/processes";
 import { type Program, repositoryRoot, withProgram } from "../support/program";
 import { type TempDir, withTempDir } from "../support/tempdir";
 import { withTerminals } from "../support/terminals";
-import { waitFor } from "../support/wait";
+import { hangMs, waitFor } from "../support/wait";
 
 const command = join(repositoryRoot, "bin", "faultline");
 
 function dumpOf(program: Program, directory: string, more: Partial<DumpOptions> = {}) {
-  return dump({ pid: program.pid, directory, compress: "none", ...more });
+  return dump({ pid: program.pid, directory, compress: "none", freezeTimeoutMs: hangMs, ...more });
 }
 
 for (const name of [
