@@ -260,27 +260,6 @@ os.rename(${JSON.stringify(images.join("new"))}, ${JSON.stringify(images.join("v
   });
 }
 
-test("a terminal in packet mode with input that nobody has read is an obstacle", async () => {
-  await withTerminalDir(async (images) => {
-    const script =
-      "import fcntl,os,struct,tty,time\nm,s=os.openpty()\ntty.setraw(s)\nfcntl.ioctl(m,0x5420,struct.pack('i',1))\n" +
-      "os.write(m,b'typed ahead')\ntime.sleep(0.05)\n" +
-      `open('${images.join("ready")}','w')\ntime.sleep(1000)`;
-    const child = spawn("python3", ["-c", script], { stdio: "ignore", detached: true });
-    const pid = child.pid as number;
-    try {
-      await waitFor("the terminal", () => existsSync(images.join("ready")));
-      await assert.rejects(
-        dump({ pid, directory: images.join("img"), shellJob: true }),
-        /fd \d+: a pseudo-terminal in packet mode with unread input/,
-      );
-    } finally {
-      process.kill(-pid, "SIGKILL");
-      await once(child, "exit");
-    }
-  });
-});
-
 test("a process whose first thread has ended is an obstacle, not a zombie", async () => {
   await withTempDir("dump", async (images) => {
     const script =

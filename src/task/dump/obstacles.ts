@@ -11,7 +11,7 @@ import { fanotifyObstacle } from "./descriptors/fanotify";
 import { inetFacts, isUdp, rawType, tcpState, unreadBytes } from "./descriptors/inetSocket";
 import { netlinkObstacle } from "./descriptors/netlinkSocket";
 import { connectedStates } from "./descriptors/tcpConnections";
-import { isConsole, isHungUp, isPacketMaster } from "./descriptors/terminals";
+import { isConsole, isHungUp } from "./descriptors/terminals";
 import { hasSent, isReachable, unixSockets } from "./descriptors/unixSockets";
 import { hasBreakingLease } from "./fileLocks";
 import { socketDescriptor, typeOf } from "./filesTable";
@@ -59,14 +59,13 @@ interface HeldTerminal {
   readonly fd: number;
   /** Its number, of a pseudo-terminal. */
   readonly index: number | undefined;
-  /** Bytes typed that no one has read. */
-  readonly unread: number;
 }
 
 /** What is seen of the descriptors of all tasks, and judged when all have been looked at. */
 interface Survey {
   readonly pids: readonly number[];
-  readonly masters: Map<number, { isPacket: boolean }>;
+  /** Numbers of the pseudo-terminals whose master is there. */
+  readonly masters: Set<number>;
   readonly terminals: HeldTerminal[];
   readonly unix: Map<number, { pid: number; fd: number }>;
 }
@@ -93,7 +92,7 @@ export function findObstacles(root: number, options: ObstacleOptions): Obstacle[
     return found;
   }
   found.push(...strangeSharing(pids), ...lastingVforks(root));
-  const survey: Survey = { pids, masters: new Map(), terminals: [], unix: new Map() };
+  const survey: Survey = { pids, masters: new Set(), terminals: [], unix: new Map() };
   for (const pid of pids) {
     found.push(
       ...whileItLasts(pid, pid === root, () => {
@@ -109,13 +108,9 @@ export function findObstacles(root: number, options: ObstacleOptions): Obstacle[
       }),
     );
   }
-  for (const { pid, fd, index, unread } of survey.terminals) {
-    const master = index === undefined ? undefined : survey.masters.get(index);
-    if (master?.isPacket === true && unread > 0) {
-      found.push({ pid, fd, reason: "a pseudo-terminal in packet mode with unread input" });
-    }
-    if (master === undefined && !options.shellJob)
-      found.push({ pid, fd, reason: "a terminal of outside; use --shell-job" });
+  for (const { pid, fd, index } of survey.terminals) {
+    const isPair = index !== undefined && survey.masters.has(index);
+    if (!isPair && !options.shellJob) found.push({ pid, fd, reason: "a terminal of outside; use --shell-job" });
   }
   return [...found, ...unixObstacles(survey.unix, options)];
 }
@@ -393,24 +388,15 @@ function isOfStranger(file: OpenFile, tree: readonly number[]): boolean {
 function noteTerminal(file: OpenFile, { masters, terminals }: Survey): void {
   const master = file.fields.get("tty-index");
   if (master !== undefined) {
-    masters.set(Number(master), { isPacket: file.withCopy(isPacketMaster) });
+    masters.add(Number(master));
     return;
   }
   if (isHungUp(file) || (isConsole(file) && readStat(file.pid).tty !== Number(file.stat.rdev))) return;
   const slave = /^\/dev\/pts\/(\d+)/.exec(file.link);
-  const unread = file.withCopy(unreadBytes);
-  terminals.push({ pid: file.pid, fd: file.fd, index: slave === null ? undefined : Number(slave[1]), unread });
+  terminals.push({ pid: file.pid, fd: file.fd, index: slave === null ? undefined : Number(slave[1]) });
 }
 
 function descriptorObstacle(file: OpenFile, type: string, options: ObstacleOptions): string | undefined {
-  if (
-    type === "TTY" &&
-    file.fields.has("tty-index") &&
-    file.withCopy(isPacketMaster) &&
-    file.withCopy(unreadBytes) > 0
-  ) {
-    return "a pseudo-terminal in packet mode with unread output";
-  }
   if (type === "INETSK") return file.withCopy((fd) => inetObstacle(fd, options));
   if (type === "FANOTIFY") return fanotifyObstacle(file.info);
   if (type === "NETLINKSK") return file.withCopy(netlinkObstacle);

@@ -21,6 +21,7 @@ const request = {
   type: 0x5412, // TIOCSTI: one byte arrives at the slave at once, while what the master writes arrives some time later
   available: 0x541b,
   packetMode: 0x80045438,
+  setPacketMode: 0x5420,
   getLock: 0x80045439,
   setLock: 0x40045431,
   peer: 0x5441, // TIOCGPTPEER
@@ -80,29 +81,39 @@ function available(end: number): number {
   }
 }
 
+/**
+ * Runs `use` while the master is not in packet mode (TIOCPKT), where every read begins with a byte of its own and settings are
+ * told. A status that waits to be told is lost with it.
+ */
+function withoutPackets<T>(master: number, use: () => T): T {
+  if (number(master, request.packetMode) === 0) return use();
+  native.ioctlBuffer(master, request.setPacketMode, new Int32Array([0]));
+  try {
+    return use();
+  } finally {
+    native.ioctlBuffer(master, request.setPacketMode, new Int32Array([1]));
+  }
+}
+
 /** The unread output, which stays unread. `master` is a descriptor of the master. */
 export function peekOutput(master: number, pid: number): Buffer {
   if (available(master) === 0) return Buffer.alloc(0);
-  if (number(master, request.packetMode) !== 0) {
-    throw new FaultlineError("UNSUPPORTED", "a pseudo-terminal in packet mode got output meanwhile", {
-      pid,
-      advice: "try again",
-    });
-  }
-  return withSlave(master, pid, (slave, settings) => {
-    setSettings(slave, rawSettings(settings), pid);
-    const pieces: Buffer[] = [];
-    const piece = Buffer.alloc(pieceBytes);
-    // More than a page waits elsewhere in the kernel, and must be out before anything is written back.
-    for (let ready = available(master); ready > 0; ready = available(master)) {
-      pieces.push(Buffer.from(piece.subarray(0, readSync(master, piece, 0, Math.min(ready, pieceBytes), null))));
-    }
-    const bytes = Buffer.concat(pieces);
-    const stopAgain = letGo(slave, master, settings, bytes.subarray(0, 1), pid);
-    writeBack(slave, bytes.subarray(1), pid, () => available(master));
-    stopAgain();
-    return bytes;
-  });
+  return withoutPackets(master, () =>
+    withSlave(master, pid, (slave, settings) => {
+      setSettings(slave, rawSettings(settings), pid);
+      const pieces: Buffer[] = [];
+      const piece = Buffer.alloc(pieceBytes);
+      // More than a page waits elsewhere in the kernel, and must be out before anything is written back.
+      for (let ready = available(master); ready > 0; ready = available(master)) {
+        pieces.push(Buffer.from(piece.subarray(0, readSync(master, piece, 0, Math.min(ready, pieceBytes), null))));
+      }
+      const bytes = Buffer.concat(pieces);
+      const stopAgain = letGo(slave, master, settings, bytes.subarray(0, 1), pid);
+      writeBack(slave, bytes.subarray(1), pid, () => available(master));
+      stopAgain();
+      return bytes;
+    }),
+  );
 }
 
 /**
@@ -142,11 +153,24 @@ function letGo(slave: number, master: number, settings: Buffer, first: Buffer, p
 }
 
 /**
- * The unread input of the slave, which stays unread, with a line that is not complete yet. Not for packet mode, in which the
- * master would be told of the settings. Null where there is none.
+ * The unread input of the slave, which stays unread, with a line that is not complete yet. Null where there is none; in packet
+ * mode also where nothing can be read yet, as a status may wait to be told.
  */
 export function peekInput(master: number, pid: number): TerminalInput | null {
-  if (number(master, request.packetMode) !== 0) return null;
+  if (number(master, request.packetMode) !== 0 && !hasInput(master, pid)) return null;
+  return withoutPackets(master, () => readInput(master, pid));
+}
+
+function hasInput(master: number, pid: number): boolean {
+  const slave = openPeer(master, pid);
+  try {
+    return available(slave) > 0;
+  } finally {
+    closeSync(slave);
+  }
+}
+
+function readInput(master: number, pid: number): TerminalInput | null {
   return withSlave(master, pid, (slave, settings) => {
     const pieces: Buffer[] = [];
     const marks: number[] = [];

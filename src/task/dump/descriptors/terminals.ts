@@ -25,11 +25,6 @@ const ttyType = { unknown: 0, pty: 1, console: 2, vt: 3, currentTty: 4, serial: 
 const majorSlaveFirst = 136;
 const majorSlaveLast = 143;
 
-/** Whether each read of a master begins with a byte of its own (TIOCPKT). */
-export function isPacketMaster(fd: number): boolean {
-  return number(fd, request.getPacketMode) !== 0;
-}
-
 function number(fd: number, what: number): number {
   const value = new Int32Array(1);
   return native.ioctlBuffer(fd, what, value) < 0 ? 0 : (value[0] as number);
