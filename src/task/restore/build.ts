@@ -10,6 +10,7 @@ import { segmentKey, sharedKey } from "./files/context";
 import type { HandedFile } from "./files/process";
 import type { ForeignFile } from "./files/tty";
 import { writeGhost, writeObject } from "./pages";
+import { readAway } from "./quiet";
 import { finishTask, isStopped, letGo, letStop } from "./resume";
 import { Script } from "./script";
 import { SegmentMaker } from "./segments";
@@ -72,6 +73,7 @@ export class Build {
     const live = this.tree.plan.tree.tasks.filter((task) => !task.dead);
     for (const task of live) buildProcess(this.tree, task);
     for (const file of this.tree.plan.files.handed) this.#handToAll(file);
+    readAway(this.tree.plan.tree, (pid) => this.tree.pidfd(pid));
     // While all privileges are there: an alarm timer's time needs one.
     startTimers(this.tree.plan.tree, (pid) => this.tree.host(pid));
     for (const task of live) buildThreads(this.tree, task);

@@ -151,6 +151,7 @@ export function planFiles(
   const ttys = files.flatMap((file) => (file.tty === undefined ? [] : [file.tty]));
   const foreign = [...makeTerminals(context, ttys, tree.ttyData, machine.shellJob), ...planDead(context, files)];
   const handed = planHanded(context, files);
+  for (const file of files) makeWatching(context, file, machine);
   for (const object of sharedObjects) {
     makeShared(objectContext, object);
     if (object.eager) fills.push({ key: sharedKey(object.id), kind: "memory", shmid: object.id, bytes: object.bytes });
@@ -324,7 +325,7 @@ function planMappingVariants(context: FileContext, tree: TreeImage): void {
   }
 }
 
-function makeFile(context: FileContext, file: FileEntry, { mountOf, isPlainDevice }: FileMachine): void {
+function makeFile(context: FileContext, file: FileEntry, { isPlainDevice }: FileMachine): void {
   const refuse = (why: string): void => {
     context.problems.push(`file ${file.id}: ${why}`);
   };
@@ -349,20 +350,26 @@ function makeFile(context: FileContext, file: FileEntry, { mountOf, isPlainDevic
     const obstacle = packetObstacle(file.psk);
     if (obstacle !== undefined) refuse(obstacle);
     else makePacket(context, file.psk);
-  } else if (file.ify !== undefined) {
-    const obstacle = inotifyObstacle(file.ify, context.tree, mountOf);
-    if (obstacle !== undefined) refuse(obstacle);
-    else makeInotify(context, file.ify, mountOf);
-  } else if (file.ffy !== undefined) {
-    const obstacle = fanotifyObstacle(file.ffy, context.tree, mountOf);
-    if (obstacle !== undefined) refuse(obstacle);
-    else makeFanotify(context, file.ffy, mountOf);
   } else if (file.pidfd !== undefined) {
     const obstacle = pidfdObstacle(file.pidfd, context.tree);
     if (obstacle !== undefined) refuse(obstacle);
-  } else if (![file.pipe, file.fifo, file.usk, file.tty].some((known) => known !== undefined)) {
+  } else if (![file.pipe, file.fifo, file.usk, file.tty, file.ify, file.ffy].some((known) => known !== undefined)) {
     refuse(`descriptors of type ${typeName(file.type)}`);
   }
+}
+
+/** After all other files, so that none of what is done for those is reported. */
+function makeWatching(context: FileContext, file: FileEntry, { mountOf }: FileMachine): void {
+  const { ify, ffy } = file;
+  const obstacle =
+    ify !== undefined
+      ? inotifyObstacle(ify, context.tree, mountOf)
+      : ffy !== undefined
+        ? fanotifyObstacle(ffy, context.tree, mountOf)
+        : undefined;
+  if (obstacle !== undefined) context.problems.push(`file ${file.id}: ${obstacle}`);
+  else if (ify !== undefined) makeInotify(context, ify, mountOf);
+  else if (ffy !== undefined) makeFanotify(context, ffy, mountOf);
 }
 
 function typeName(type: number): string {
