@@ -275,6 +275,8 @@ export interface Addon {
     callback: (result: number, revents: readonly number[]) => void,
   ): number;
   /** CPU time used by the calling thread, microseconds. */
+  /** 1 where the calling thread has lately waited for a processor for more than a quarter of the time; else 0. */
+  contended(): number;
   threadCpuUs(): number;
   /** CLOCK_MONOTONIC, microseconds with a fraction. */
   monotonicUs(): number;

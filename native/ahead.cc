@@ -5,8 +5,8 @@
 // Each thread that installs has one ring of slots and one such helper. A slot goes
 //   free -> queued (push) -> taken (helper) -> ready (helper) -> free (installed, or dropped)
 // and whoever installs never waits long for the helper, which has the lowest priority there is: a block that is queued
-// still, or taken and not ready within some microseconds, it decodes itself, and the slot of the latter is left to the
-// helper to free ("left"). So they share no lock: who holds one may get no processor for long.
+// still it decodes itself. While the helper is at one it decodes one behind it, and where that was not enough, the same
+// one anew, after some microseconds: the slot is left to the helper to free then ("left"). So they share no lock: who holds one may get no processor for long.
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
@@ -175,9 +175,25 @@ class Ahead {
     return true;
   }
 
+  // Decodes one of the blocks that wait behind the ticket, in place, as the helper would.
+  void decodeBehind(uint64_t ticket) {
+    const uint64_t end = pushed_.load(std::memory_order_relaxed);
+    while (++ticket < end) {
+      Work& work = slots_[ticket % slotCount_];
+      int state = kQueued;
+      if (work.ticket != ticket || !work.state.compare_exchange_strong(state, kTaken)) continue;
+      work.status = loadBlock(work.block, 0, work.block.pageCount, bytes_.get() + slotBytes_ * (slotCount_ + 1), bytesOf(work));
+      work.file.reset();
+      work.state.store(kReady, std::memory_order_release);
+      return;
+    }
+  }
+
   // False where the caller has to decode by itself; the slot is then no longer its own.
   bool becomesReady(Work& work) {
     if (takeBack(work)) return false;
+    // The helper is at it: the time is better spent on a block behind it than in waiting. On one: a message may come.
+    if (work.state.load(std::memory_order_acquire) != kReady) decodeBehind(work.ticket);
     const int64_t end = nowNs() + kWaitNs;
     int state;
     do {

@@ -48,6 +48,11 @@ export const QUEUED_RUNS_MAX = 64;
 /** Runs queued beyond those of a step: while nothing happens, and while faults come, which may need the same disk. */
 export const DRAIN_AHEAD_RUNS = 16;
 export const DRAIN_AHEAD_RUNS_BUSY = 2;
+/**
+ * How long the drain sleeps after each step while others want its processor, microseconds: they wait for one small step then,
+ * and not for a time slice of 3 ms.
+ */
+export const DRAIN_YIELD_US = 30;
 /** How long after a fault the steps stay small, microseconds. */
 export const DRAIN_BUSY_US = 2000;
 /** How long after an answer the pager only looks for the next fault, microseconds: a program that jumps about faults again. */

@@ -10,6 +10,7 @@ import {
   DRAIN_BUSY_US,
   DRAIN_STEP_PAGES,
   DRAIN_STEP_PAGES_BUSY,
+  DRAIN_YIELD_US,
   ENDED_SESSIONS_MAX,
   LINGER_US,
   PAGE_BYTES,
@@ -479,7 +480,8 @@ export class Pager implements PolicyActions {
 
   private backgroundStep(context: Context, nowUs: number): void {
     const { session } = context;
-    const busy = nowUs - this.lastFaultUs < DRAIN_BUSY_US;
+    const contended = this.waiter.isContended();
+    const busy = contended || nowUs - this.lastFaultUs < DRAIN_BUSY_US;
     const most = busy ? DRAIN_STEP_PAGES_BUSY : DRAIN_STEP_PAGES;
     const prefetch = this.prefetches(context) ? context.prefetch : undefined;
     if (prefetch !== undefined && context.surroundings.length === 0) {
@@ -495,6 +497,7 @@ export class Pager implements PolicyActions {
       if (progress === undefined && drains) {
         progress = drainStep(context, most, busy ? DRAIN_AHEAD_RUNS_BUSY : DRAIN_AHEAD_RUNS);
         this.payDrain(progress.pageCount, nowUs);
+        if (contended) this.drainReadyUs = Math.max(this.drainReadyUs, this.waiter.nowUs() + DRAIN_YIELD_US);
       }
       if (progress !== undefined) this.progressed(context, progress, nowUs);
     } catch (error) {

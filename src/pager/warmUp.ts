@@ -123,6 +123,9 @@ class MadeUpWaiter implements UffdWaiter {
     return served;
   }
   interrupt(): void {}
+  isContended(): boolean {
+    return false;
+  }
   nowUs(): number {
     this.timeUs += 4;
     return this.timeUs;

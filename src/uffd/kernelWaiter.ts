@@ -161,6 +161,10 @@ export class KernelWaiter implements UffdWaiter {
     native.eventfdSignal(this.control);
   }
 
+  isContended(): boolean {
+    return native.contended() === 1;
+  }
+
   nowUs(): number {
     return native.monotonicUs();
   }

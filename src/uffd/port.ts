@@ -174,6 +174,8 @@ export interface UffdWaiter extends Disposable {
   wait(timeoutUs: number, hurried?: boolean): WaitResult;
   /** Makes a wait() in progress, or the next one, return with `control` set. Callable from any thread. */
   interrupt(): void;
+  /** Whether others want the processor that this thread keeps busy. */
+  isContended(): boolean;
   /** Monotonic time, microseconds. Simulated kernels have a clock of their own. */
   nowUs(): number;
 }

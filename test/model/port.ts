@@ -286,6 +286,10 @@ export class SimulatedWaiter implements UffdWaiter {
     this.control = true;
   }
 
+  isContended(): boolean {
+    return false;
+  }
+
   nowUs(): number {
     return this.machine.clockUs;
   }

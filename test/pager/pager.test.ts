@@ -127,6 +127,10 @@ class ScriptedWaiter implements UffdWaiter {
     return { served, servedCount: served.length, readable, exited: this.exits.splice(0), control: false };
   }
   interrupt(): void {}
+  contended = false;
+  isContended(): boolean {
+    return this.contended;
+  }
   nowUs(): number {
     this.timeUs += 0.25;
     return this.timeUs;
@@ -243,6 +247,20 @@ test("a copy made by fork that only a wait has read about is served where its pa
   pager.step();
   assert.ok(uffd.closed);
   assert.ok(waiter.uffds.includes(child) && !child.closed);
+});
+
+test("where others want its processor the drain makes small steps and sleeps in between", () => {
+  const { waiter, pager, uffd } = setUp({ stayLazy: false });
+  waiter.contended = true;
+  pager.startDrain(1);
+  pager.step();
+  assert.deepEqual(uffd.calls, ["copy 0+16"]);
+  pager.step();
+  assert.ok(waiter.lastTimeoutUs > 0, "it sleeps before the next step");
+  assert.deepEqual(uffd.calls, ["copy 0+16", "copy 16+16"]);
+  waiter.contended = false;
+  pager.step();
+  assert.deepEqual(uffd.calls.slice(2, 4), ["copy 32+16", "copy 48+16"], "one step for all that is left");
 });
 
 test("faults in a row get the rest of their block at once", () => {
