@@ -4,7 +4,7 @@ import type { UserX86FpregsEntry } from "../images/messages";
 import { native } from "../native";
 
 /** Components of the XSAVE area (Intel SDM volume 1, 13.1). */
-const component = {
+export const component = {
   x87: 0,
   sse: 1,
   avx: 2,

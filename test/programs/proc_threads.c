@@ -24,7 +24,7 @@ int main(int argc, char **argv) {
   test_wait();
   snprintf(path, sizeof path, "%d", tid);
   CHECK(read(second, text, 4) > 0, "read: %s", strerror(errno));
-  CHECK(strncmp(text, path + 1, 3) == 0, "%s of thread %s", text, path);
+  CHECK(strncmp(text, path + 1, strlen(path + 1)) == 0, "%s of thread %s", text, path);
   CHECK(lseek(first, 0, SEEK_CUR) == 5, "the position is not shared");
   CHECK(fcntl(second, F_GETFD) == FD_CLOEXEC && fcntl(first, F_GETFD) == 0, "flags");
   pthread_join(thread, NULL);

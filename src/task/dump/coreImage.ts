@@ -17,6 +17,7 @@ import { classifyInterruption, undoInterruption } from "../interruption";
 import { parseFields, parseStat, readProc, statusMask } from "../proc";
 import { notInSyscall, type Registers, registerNames } from "../registers";
 import type { Tracee } from "../tracee";
+import { xstateLayout } from "../xstate";
 import { floatingPointEntry } from "./floatingPoint";
 import type { FrozenTask } from "./freeze";
 import type { PosixTimer, SignalAction, TaskState, ThreadState } from "./taskState";
@@ -302,7 +303,7 @@ export function coreImages(
       thread_info: {
         clear_tid_addr: thread.clearTidAddress,
         gpregs: registersEntry(registers),
-        fpregs: floatingPointEntry(tracee.getXstate()),
+        fpregs: floatingPointEntry(tracee.getXstate(), xstateLayout()),
         tls: emptySegments,
       },
       tc: index === 0 ? taskCore(task, state) : undefined,

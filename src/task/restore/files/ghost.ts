@@ -163,10 +163,14 @@ export function makeGhostDirectory(context: FileContext, files: readonly RegFile
   const name = files[0]?.name ?? "";
   const folders = missingFolders(context, name);
   const [calls, bytes] = folderRoom(folders);
-  const batch = context.script.room(4 + files.length * 6 + calls, (files.length + 3) * (name.length * 4 + 64) + bytes);
+  const batch = context.script.room(6 + files.length * 6 + calls, (files.length + 5) * (name.length * 4 + 64) + bytes);
   withFolders(batch, folders, () => {
     const mode = entry.mode & modeMask;
     batch.call(mkdirat, [current, path(batch, name), mode], { purpose: `making the directory ${name}` });
+    if (entry.uid !== 0 || entry.gid !== 0) {
+      batch.call(fchownat, [current, path(batch, name), entry.uid, entry.gid, linkItself]);
+    }
+    batch.call(fchmodat, [current, path(batch, name), mode]); // whatever the mask for new files is
     for (const file of files) {
       const flags = (file.flags & openFlag.path) | openFlag.directory | openFlag.closeOnExec;
       batch.call(syscalls.openat, [current, path(batch, name), flags]);
