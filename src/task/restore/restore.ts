@@ -126,6 +126,9 @@ export class Restorer {
       this.#pager.then(
         (pager) => {
           this.#running = pager;
+          if (this.#pagerHere) return;
+          const { keepCompiledCode } = require("../../optimizer") as typeof import("../../optimizer");
+          keepCompiledCode();
         },
         () => undefined,
       );

@@ -152,7 +152,8 @@ async function measureSize(
   const heap = await DumpedHeap.make(megabytes);
   try {
     for (const subject of subjects) {
-      if (/resident|serve/.test(subject.name)) await measureOne(subject, heap); // that means: has restored before
+      // That means: has restored before. Twice, as images that were just written are planned once more the next time.
+      for (let round = 0; /resident|serve/.test(subject.name) && round < 2; round++) await measureOne(subject, heap);
     }
     for (let round = 0; round < rounds; round++) {
       for (const subject of subjects) rows.get(subject.name)!.push(await measureOne(subject, heap));
@@ -212,7 +213,7 @@ function describe(results: Results): SectionResult {
   const about =
     "One program with a large heap, restored again and again; warm page cache. It notes the time of its first instruction " +
     "on the real-time clock. *Command*: from spawning `faultline restore` (or `criu restore`, for lazy with the start of " +
-    "`criu lazy-pages` before it), Node's start included. *Resident*: class `Restorer` in a process that has restored before; *serve*: `faultline serve` asked by curl.";
+    "`criu lazy-pages` before it), Node's start included. *Resident*: class `Restorer` in a process that has restored the directory twice before; *serve*: `faultline serve` asked by curl.";
   const raw = Object.fromEntries([...results].map(([size, rows]) => [size, Object.fromEntries(rows)]));
   return { name: "restore", title: "Restore", about, tables, plots, aims: restoreAims(results, sizes), raw };
 }

@@ -128,7 +128,8 @@ async function measureKind(
   try {
     await server.dump();
     for (const [name, restore] of Object.entries(subjects)) {
-      if (/resident|serve/.test(name)) await measureOne(server, restore); // that means: has restored before
+      // That means: has restored before. Twice, as images that were just written are planned once more the next time.
+      for (let round = 0; /resident|serve/.test(name) && round < 2; round++) await measureOne(server, restore);
     }
     for (let round = 0; round < rounds; round++) {
       for (const [name, restore] of Object.entries(subjects)) rows.get(name)!.push(await measureOne(server, restore));
@@ -173,7 +174,7 @@ function describe(results: Results): SectionResult {
     "Each server holds JSON records, is dumped once and restored again and again; a C program tries to connect every 0.3 ms " +
     "from before the restore and notes when the first byte of an answer comes. *Resident*: class `Restorer` in the measuring " +
     "process; *serve*: `faultline serve` asked by curl; *command*: Node's start included. The page cache is warm, where nothing " +
-    "else is said. The times until the tree runs are as the restorer's caller sees them.";
+    "else is said. *Resident* and *serve* have restored the directory twice before. The times until the tree runs are as the restorer's caller sees them.";
   const raw = Object.fromEntries([...results].map(([kind, rows]) => [kind, Object.fromEntries(rows)]));
   return { name: "servers", title: "First answer of a server", about, tables, plots, aims: serverAims(results), raw };
 }
