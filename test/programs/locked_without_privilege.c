@@ -1,4 +1,5 @@
 // More memory locked than the limit allows, by a process that has given up its privileges since: it is still locked.
+// criu: without CAP_SYS_RESOURCE it cannot read the limits of another user's process
 #include "check.h"
 #include <sys/mman.h>
 #include <sys/resource.h>
