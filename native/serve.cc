@@ -34,6 +34,8 @@ constexpr uint64_t kBlockPagesMax = 16;
 constexpr size_t kSlots = 4;
 // Messages read at a time.
 constexpr size_t kBatch = 16;
+// Faults in a row by one thread after which it is held to be the only one.
+constexpr int kAlone = 8;
 
 double nowUs() {
   timespec now;
@@ -111,6 +113,7 @@ class Server {
   }
 
   bool ready() const { return memory_ != nullptr; }
+  bool oneThread() const { return others_ == 0; }
 
   // An empty plan for the descriptor, which is waited on under `key`; what was unread stays.
   Plan& begin(int uffd, uint64_t key) {
@@ -154,6 +157,8 @@ class Server {
       if (got == 0) return false;
       const size_t count = static_cast<size_t>(got);
       const double readUs = nowUs();
+      // Without UFFD_FEATURE_THREAD_ID, as CRIU's restore has it, all threads are number 0.
+      if (count > 1) others_ = kAlone;
       for (size_t i = 0; i < count; i++) plan.active = plan.active && messages[i].event == kEventPagefault;
       for (size_t i = 0; i < count; i++) {
         const bool may = plan.active && log.hasRoom();
@@ -181,6 +186,9 @@ class Server {
   bool answer(const Plan& plan, uint64_t key, const Message& message, double readUs, ServedLog& log) {
     if ((message.first & ~kFaultWrite) != 0) return false;
     const uint64_t page = message.second / kPageBytes;
+    const uint64_t thread = message.third & 0xffffffff;
+    others_ = thread != thread_ ? kAlone : std::max(0, others_ - 1);
+    thread_ = thread;
     const Range* range = rangeOf(plan, page);
     Located at;
     if (range == nullptr || !locate(plan.tables[range->source], range->imagePage + (page - range->page), at)) return false;
@@ -195,7 +203,7 @@ class Server {
     const uint64_t end = page + std::min(at.after + 1, range->page + range->count - page);
     note(log, key, 0, page, got > 0 ? 1 : 0, at.block.codec, first, end);
     double* entry = last_;
-    entry[4] = static_cast<double>(message.third & 0xffffffff);
+    entry[4] = static_cast<double>(thread);
     entry[5] = readUs;
     entry[6] = nowUs();
     entry[7] = static_cast<double>((message.first & kFaultWrite) | (again ? 2 : 0));
@@ -344,6 +352,9 @@ class Server {
   Slot slots_[kSlots];
   uint64_t uses_ = 0;
   double* last_ = nullptr;
+  // Who faulted last, and how many of his faults it takes until he is alone again.
+  uint64_t thread_ = 0;
+  int others_ = 0;
   std::unordered_map<int, std::unique_ptr<Plan>> plans_;
   std::unordered_map<uint64_t, Plan*> byKey_;
 };
@@ -366,6 +377,10 @@ const T* keep(Plan& plan, const Napi::Value& value) {
 }
 
 }  // namespace
+
+bool oneThreadFaults() {
+  return owned == nullptr || owned->oneThread();
+}
 
 int serveReady(epoll_event* events, int count, ServedLog& log) {
   if (owned == nullptr || !log.hasRoom()) return count;

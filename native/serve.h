@@ -35,6 +35,10 @@ class ServedLog {
   size_t count_ = 0;
 };
 
+// Whether the faults that this thread answered last were all of one thread, which leaves its processor free while it waits. Where
+// several threads fault by turns, whoever looks for messages without sleeping keeps one of them from running.
+bool oneThreadFaults();
+
 // Reads and answers what it may of the ready descriptors; those that the caller has to look at stay in `events`, and their
 // number is returned.
 int serveReady(epoll_event* events, int count, ServedLog& log);

@@ -144,7 +144,7 @@ static Napi::Value epollRemove(const Napi::CallbackInfo& info) {
 
 // Spins, then sleeps, until a descriptor is ready or the time is over (negative: never). -1 with errno, or their number.
 static int waitReady(int epoll, epoll_event* events, double timeoutUs, int64_t spinUs) {
-  if (spinUs > 0 && contention.felt()) spinUs = 0;
+  if (spinUs > 0 && (!oneThreadFaults() || contention.felt())) spinUs = 0;
   if (timeoutUs >= 0 && timeoutUs < static_cast<double>(spinUs)) spinUs = static_cast<int64_t>(timeoutUs);
   // Whoever does not spin sleeps at once: nothing can have come since the last look that the sleep would not see.
   const int got = spinUs > 0 || timeoutUs == 0 ? spinReady(epoll, events, spinUs) : 0;

@@ -21,6 +21,7 @@ import type {
   VmaEntry,
 } from "./messages";
 import { fileError } from "./openFile";
+import type { PackedIndex } from "./packedIndex";
 import { PageIndex } from "./pageIndex";
 import { decodePagemap, type Pagemap } from "./pagemap";
 import { openPackedPages, openRawPages, type PagesFile } from "./pagesFile";
@@ -66,6 +67,8 @@ export class ImageDirectory implements Disposable {
   private readonly indexes = new Map<string, PageIndex | undefined>();
   /** Outlive close(): a directory that is used again need not be decoded again. */
   private readonly pagemaps = new Map<string, Pagemap>();
+  /** The indexes of packed pages files, likewise, and what their files were. */
+  private readonly packedIndexes = new Map<number, { readonly index: PackedIndex; readonly of: FileIdentity }>();
   private readonly pagesFiles = new Map<number, PagesFile>();
   private parentDirectory: ImageDirectory | undefined | null = null;
   private treeNodes: readonly TaskNode[] | undefined;
@@ -382,8 +385,18 @@ export class ImageDirectory implements Disposable {
     const packed = this.has(`pagez-${pagesId}.img`);
     const file = join(this.path, packed ? `pagez-${pagesId}.img` : `pages-${pagesId}.img`);
     this.note(file);
-    const pages = packed ? openPackedPages(file) : openRawPages(file);
+    const pages = packed ? this.openPacked(pagesId, file) : openRawPages(file);
     this.pagesFiles.set(pagesId, pages);
+    return pages;
+  }
+
+  /** A large index takes longer to decode than all else of a restore. */
+  private openPacked(pagesId: number, file: string): PagesFile {
+    const now = identityOf(file);
+    const known = this.packedIndexes.get(pagesId);
+    const same = known !== undefined && now?.every((value, i) => value === known.of[i]) === true;
+    const pages = openPackedPages(file, same ? known.index : undefined);
+    if (now !== undefined && !isFresh(now)) this.packedIndexes.set(pagesId, { index: pages.index, of: now });
     return pages;
   }
 }

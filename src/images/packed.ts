@@ -17,11 +17,14 @@ export class PackedPagesReader implements Disposable {
     readonly index: PackedIndex,
   ) {}
 
-  /** Opens `file` and checks its whole index (not the blocks). Throws a FaultlineError about the file. */
-  static open(file: string): PackedPagesReader {
+  /**
+   * Opens `file` and checks its whole index (not the blocks), or takes the one that was decoded before. Throws a
+   * FaultlineError about the file.
+   */
+  static open(file: string, index?: PackedIndex): PackedPagesReader {
     const fd = openImageFile(file);
     try {
-      return new PackedPagesReader(file, fd, readIndex(fd, file));
+      return new PackedPagesReader(file, fd, index ?? readIndex(fd, file));
     } catch (error) {
       closeSync(fd);
       throw error;

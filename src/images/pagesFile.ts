@@ -5,6 +5,7 @@ import { PAGE_BYTES } from "../limits";
 import { BlockCodec, type BlockRef } from "./block";
 import { openImageFile } from "./openFile";
 import type { PackedPagesReader } from "./packed";
+import type { PackedIndex } from "./packedIndex";
 import type { PageTable } from "./pageTable";
 
 /** Pages in a block of a raw file, which has no blocks of its own: 64 KiB, where install and read cost level out. */
@@ -36,10 +37,13 @@ export function openRawPages(file: string): PagesFile {
   return new RawPages(file, openImageFile(file));
 }
 
-/** Opens pagez-N.img. Throws what PackedPagesReader.open throws. Its code is loaded only where there is such a file. */
-export function openPackedPages(file: string): PagesFile {
+/**
+ * Opens pagez-N.img. `index`: its index, where the file is known not to have changed since that was decoded. Throws what
+ * PackedPagesReader.open throws. Its code is loaded only where there is such a file.
+ */
+export function openPackedPages(file: string, index?: PackedIndex): PackedPages {
   const packed = require("./packed") as typeof import("./packed");
-  return new PackedPages(packed.PackedPagesReader.open(file));
+  return new PackedPages(packed.PackedPagesReader.open(file, index));
 }
 
 /** Throws IMAGE_TRUNCATED where `pages` ends before page `needed`. */
@@ -90,7 +94,7 @@ class RawPages implements PagesFile {
   }
 }
 
-class PackedPages implements PagesFile {
+export class PackedPages implements PagesFile {
   constructor(private readonly reader: PackedPagesReader) {}
 
   get file(): string {
@@ -104,6 +108,10 @@ class PackedPages implements PagesFile {
   locate(filePage: number): LocatedBlock {
     const index = this.reader.blockOfPage(filePage);
     return { block: this.reader.block(index), firstFilePage: this.reader.firstPage(index) };
+  }
+
+  get index(): PackedIndex {
+    return this.reader.index;
   }
 
   get table(): Pick<PageTable, "fd" | "blocks"> {

@@ -146,7 +146,6 @@ export class Pager implements PolicyActions {
     this.contexts.set(uffd, context);
     this.record(context, session.recording(imagePid));
     this.hooks.trace?.(this.waiter.nowUs(), context, "begin", 0, 0, 0);
-    context.serveByWaits();
     return context;
   }
 
@@ -178,6 +177,8 @@ export class Pager implements PolicyActions {
     session.complete = true;
     if (session.state === "serving") session.state = "draining";
     session.recordingsBegan(this.waiter.nowUs());
+    // Not before: what a plan needs of the images may have to be decoded, and nobody waits for that now.
+    for (const context of session.contexts) context.serveByWaits();
     for (const context of [...session.contexts]) this.finishIfDone(context);
     this.settle(session);
   }

@@ -211,6 +211,8 @@ const tabled: PageSource = {
 
 test("what a wait answered is noted before the events that it read, and its block is brought afterwards", () => {
   const { waiter, pager, uffd, space } = setUp({}, 7, tabled);
+  assert.deepEqual([uffd.plan], [undefined], "what it needs of the images is not opened before the tasks run");
+  pager.startDrain(1);
   assert.deepEqual(uffd.plan?.ranges, Float64Array.of(FIRST, PAGES, 0, 0));
   waiter.served.push(servedFault(uffd, 20));
   uffd.queue.push({ kind: "remove", page: FIRST + 20, pageCount: 1 });
@@ -233,11 +235,13 @@ test("a plan is made anew after the next fault behind an event; none is made for
   assert.equal(context.state, "failed");
   assert.equal(uffd.plan, undefined);
   const recorded = setUp({}, 7, tabled, true);
+  recorded.pager.startDrain(1);
   assert.equal(recorded.uffd.plan, undefined);
 });
 
 test("a copy made by fork that only a wait has read about is served where its parent ends", () => {
   const { waiter, pager, uffd } = setUp({}, 7, tabled);
+  pager.startDrain(1);
   const child = new Scripted(2);
   uffd.exited = true;
   waiter.exits.push(1);
