@@ -1,4 +1,5 @@
 // A stopped process of three threads with a signal that would end it pending: nothing of it runs until SIGCONT, then it ends by it.
+// criu: its restore fails at times where the signal ends the process
 #include "check.h"
 #include <pthread.h>
 #include <stdatomic.h>

@@ -80,7 +80,8 @@ export class FrozenTree implements Disposable {
         this.#thaw(tracee, found, timeoutMs);
         break;
       }
-      if (found.length > 0) continue;
+      // Where threads end and start meanwhile, a listing of /proc may pass one over: what is unseen is looked for again.
+      if (found.length > 0 || this.#hasUnseen()) continue;
       this.#tasks = treeOf(this.root).flatMap((pid) => unlessEnded(pid === this.root, () => [this.#task(pid)]));
       return;
     }
@@ -146,6 +147,13 @@ export class FrozenTree implements Disposable {
     }
     this.#threads.clear();
     this.#stops.clear();
+  }
+
+  /** Whether a thread runs that was not in the last listing. */
+  #hasUnseen(): boolean {
+    return treeOf(this.root).some((pid) =>
+      runningThreads(pid, pid === this.root).some((tid) => !this.#threads.has(tid) && !isEnding(pid, tid)),
+    );
   }
 
   #task(pid: number): FrozenTask {
