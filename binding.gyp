@@ -33,6 +33,14 @@
       "defines": ["_GNU_SOURCE"],
       "cflags": ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror"],
       "ldflags": ["-static"]
+    },
+    {
+      "target_name": "faultline-understudy",
+      "type": "executable",
+      "sources": ["native/understudy/understudy.c"],
+      "defines": ["_GNU_SOURCE"],
+      "cflags": ["-std=c11", "-O2", "-pthread", "-Wall", "-Wextra", "-Werror"],
+      "ldflags": ["-static", "-pthread"]
     }
   ]
 }

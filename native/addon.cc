@@ -18,6 +18,7 @@ static Napi::Object init(Napi::Env env, Napi::Object exports) {
   faultline::registerWait(env, exports);
   faultline::registerPtrace(env, exports);
   faultline::registerFdState(env, exports);
+  faultline::registerPopulate(env, exports);
   return exports;
 }
 

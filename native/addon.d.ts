@@ -164,6 +164,8 @@ export interface Addon {
   prlimitSet(pid: number, resource: number, soft: bigint, hard: bigint): number;
   /** setsid(2) where possible, then descriptors 0, 1 and 2 onto `path`. */
   becomeBackground(path: string): number;
+  /** Runs a program in a session of its own, with /dev/null as its only descriptors and no environment; its pid or -errno. */
+  spawnAside(path: string, argument: string): number;
   /** Runs the watchdog program with a socket as descriptor 3; out = [our end, its pid]. */
   spawnWatchdog(path: string, policy: string, out: Int32Array): number;
   /** Sends `message` with at most 64 descriptors (SCM_RIGHTS). Bytes sent, or -errno. */
@@ -392,7 +394,14 @@ export interface Addon {
   netlinkDump(protocol: number, request: Uint8Array, answer: Uint8Array): number;
   /** open_by_handle_at(2) with O_PATH; `mount` is a descriptor of any file there. */
   openByHandle(mount: number, type: number, handle: Uint8Array): number;
+
+  // populate.cc
   /** Populated anonymous memory, or a negative errno. */
   allocatePages(bytes: number): ArrayBuffer | number;
-  releasePages(buffer: ArrayBuffer): number;
+  /** Anonymous memory that is yet to be populated, or a negative errno. */
+  mapPages(bytes: number): ArrayBuffer | number;
+  /** Begins to populate all of them by threads. Returns a number for endPopulation. */
+  startPopulation(buffers: ArrayBuffer[]): number;
+  /** Waits for it, once; 0 or a negative errno. */
+  endPopulation(population: number): number;
 }

@@ -42,5 +42,6 @@ void registerWait(Napi::Env env, Napi::Object exports);
 void registerPtrace(Napi::Env env, Napi::Object exports);
 void registerReadAhead(Napi::Env env, Napi::Object exports);
 void registerFdState(Napi::Env env, Napi::Object exports);
+void registerPopulate(Napi::Env env, Napi::Object exports);
 
 }  // namespace faultline

@@ -1,11 +1,10 @@
-// What a dump asks about descriptors that it duplicated out of the target, and the buffers that it copies memory to.
+// What a dump asks about descriptors that it duplicated out of the target.
 // One function per kernel call; constants and layouts are the callers' business (src/task).
 #include "addon.h"
 
 #include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/netlink.h>
-#include <pthread.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -197,66 +196,6 @@ Napi::Value openByHandle(Info info) {
   return number(info.Env(), result(open_by_handle_at(i32(info[0]), handle, O_PATH | O_CLOEXEC)));
 }
 
-struct Populated {
-  uint8_t* from;
-  size_t length;
-  int error;
-};
-
-void* populatePart(void* argument) {
-  auto& part = *static_cast<Populated*>(argument);
-  part.error = madvise(part.from, part.length, MADV_POPULATE_WRITE) == 0 ? 0 : errno;
-  return nullptr;
-}
-
-// 0 or an errno.
-int populate(uint8_t* data, size_t length) {
-  constexpr size_t worth_a_thread = size_t{16} << 20, threads_max = 4, page_table = size_t{2} << 20;
-  const size_t processors = std::max(1L, sysconf(_SC_NPROCESSORS_ONLN));
-  const size_t parts = std::clamp(length / worth_a_thread, size_t{1}, std::min(processors, threads_max));
-  const size_t share = length / parts & ~(page_table - 1);
-  Populated part[threads_max];
-  pthread_t threads[threads_max];
-  bool started[threads_max] = {};
-  for (size_t i = parts; i-- > 0;) {
-    part[i] = {data + i * share, i + 1 == parts ? length - i * share : share, 0};
-    if (i > 0) started[i] = pthread_create(&threads[i], nullptr, populatePart, &part[i]) == 0;
-    if (!started[i]) populatePart(&part[i]);
-  }
-  int error = 0;
-  for (size_t i = 0; i < parts; i++) {
-    if (started[i]) pthread_join(threads[i], nullptr);
-    if (part[i].error != 0) error = part[i].error;
-  }
-  return error;
-}
-
-// Memory that is there already when it is written to: an ArrayBuffer over populated anonymous pages, or -errno.
-// Several threads share the zeroing. Huge pages would be filled faster where there are some: where the kernel has to
-// make them, or a hypervisor has to back them, they take several times as long.
-Napi::Value allocatePages(Info info) {
-  size_t length = u64(info[0]);
-  void* data = mmap(nullptr, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (data == MAP_FAILED) return number(info.Env(), -errno);
-  const int error = populate(static_cast<uint8_t*>(data), length);
-  if (error != 0) {
-    munmap(data, length);
-    return number(info.Env(), -error);
-  }
-  return Napi::ArrayBuffer::New(
-      info.Env(), data, length, [](Napi::Env, void* memory, size_t* size) {
-        munmap(memory, *size);
-        delete size;
-      },
-      new size_t(length));
-}
-
-// Gives the pages of a buffer back to the kernel at once; the buffer reads as zero afterwards.
-Napi::Value releasePages(Info info) {
-  auto buffer = info[0].As<Napi::ArrayBuffer>();
-  return number(info.Env(), result(madvise(buffer.Data(), buffer.ByteLength(), MADV_DONTNEED)));
-}
-
 }  // namespace
 
 void registerFdState(Napi::Env env, Napi::Object exports) {
@@ -280,8 +219,6 @@ void registerFdState(Napi::Env env, Napi::Object exports) {
   add("dropIncoming", dropIncoming);
   add("netlinkDump", netlinkDump);
   add("openByHandle", openByHandle);
-  add("allocatePages", allocatePages);
-  add("releasePages", releasePages);
 }
 
 }  // namespace faultline

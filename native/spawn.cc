@@ -248,6 +248,30 @@ Napi::Value becomeBackground(const Napi::CallbackInfo& info) {
   return number(info.Env(), failed);
 }
 
+// spawnAside(path, argument): starts the program in a session of its own with /dev/null as descriptors 0 to 2 and nothing else.
+// The pid or -errno.
+Napi::Value spawnAside(const Napi::CallbackInfo& info) {
+  std::string path = info[0].As<Napi::String>().Utf8Value();
+  std::string argument = info[1].As<Napi::String>().Utf8Value();
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  for (int fd = 0; fd <= 2; fd++) posix_spawn_file_actions_addopen(&actions, fd, "/dev/null", O_RDWR, 0);
+  posix_spawn_file_actions_addclosefrom_np(&actions, 3);
+  posix_spawnattr_t attributes;
+  posix_spawnattr_init(&attributes);
+  sigset_t none;
+  sigemptyset(&none);
+  posix_spawnattr_setsigmask(&attributes, &none);
+  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK);
+  char* arguments[] = {path.data(), argument.data(), nullptr};
+  char* environment[] = {nullptr};
+  pid_t pid = 0;
+  const int failed = posix_spawn(&pid, path.c_str(), &actions, &attributes, arguments, environment);
+  posix_spawnattr_destroy(&attributes);
+  posix_spawn_file_actions_destroy(&actions);
+  return number(info.Env(), failed == 0 ? pid : -failed);
+}
+
 // spawnWatchdog(path, policy): starts the program with one end of a socket pair as descriptor 3 and nothing else but
 // stderr, in a session of its own. [the other end, the pid], or [-errno, 0].
 Napi::Value spawnWatchdog(const Napi::CallbackInfo& info) {
@@ -321,6 +345,7 @@ void registerSpawn(Napi::Env env, Napi::Object exports) {
   exports.Set("pidfdSignal", Napi::Function::New(env, pidfdSignal));
   exports.Set("prlimitSet", Napi::Function::New(env, prlimitSet));
   exports.Set("becomeBackground", Napi::Function::New(env, becomeBackground));
+  exports.Set("spawnAside", Napi::Function::New(env, spawnAside));
   exports.Set("spawnWatchdog", Napi::Function::New(env, spawnWatchdog));
   exports.Set("sendDescriptors", Napi::Function::New(env, sendDescriptors));
 }

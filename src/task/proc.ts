@@ -4,7 +4,7 @@ import { FaultlineError } from "../errors";
 import { decodeText } from "../images/text";
 
 /** What a file of /proc is read into: such files have no size, and a buffer for each costs more than the reading. */
-let scratch = Buffer.allocUnsafeSlow(256 * 1024);
+let scratch = Buffer.allocUnsafeSlow(1024 * 1024);
 
 /** Reads a file of /proc/PID as latin1, or throws NOT_FOUND / PERMISSION / SYSTEM naming it. */
 export function readProc(pid: number, name: string): string {
@@ -188,45 +188,69 @@ export interface Mapping {
   readonly path: string;
   /** Two-letter VmFlags. */
   readonly flags: ReadonlySet<string>;
-  /** Resident pages, KiB. */
-  readonly residentKiB: number;
   /** What the kernel maps at once: more than a page in hugetlbfs. */
   readonly pageKiB: number;
   /** pkeys(7); 0 where there is none. */
   readonly protectionKey: number;
 }
 
+type Writable<T> = { -readonly [K in keyof T]: T[K] };
+
 const mappingHeader = /^([0-9a-f]+)-([0-9a-f]+) (....) ([0-9a-f]+) ([0-9a-f]+:[0-9a-f]+) (\d+) *(.*)$/;
+
+const noFlags: ReadonlySet<string> = new Set();
 
 /** Parses /proc/PID/smaps (or maps, whose mappings then have no flags). */
 export function parseMappings(text: string): Mapping[] {
-  const mappings: { -readonly [K in keyof Mapping]: Mapping[K] }[] = [];
-  for (const line of text.split("\n")) {
-    const header = mappingHeader.exec(line);
-    if (header !== null) {
-      mappings.push({
-        start: BigInt(`0x${header[1]}`),
-        end: BigInt(`0x${header[2]}`),
-        permissions: header[3] as string,
-        offset: Number.parseInt(header[4] as string, 16),
-        device: header[5] as string,
-        inode: Number(header[6]),
-        path: unescapePath(header[7] as string),
-        flags: new Set(),
-        residentKiB: 0,
-        pageKiB: 4,
-        protectionKey: 0,
-      });
-      continue;
-    }
+  const mappings: Writable<Mapping>[] = [];
+  const flagSets = new Map<string, ReadonlySet<string>>(); // most mappings have the same
+  for (let at = 0, end = 0; at < text.length; at = end + 1) {
+    end = text.indexOf("\n", at);
+    if (end < 0) end = text.length;
     const last = mappings.at(-1);
-    if (last === undefined) continue;
-    if (line.startsWith("VmFlags:")) last.flags = new Set(line.slice(8).trim().split(/\s+/));
-    else if (line.startsWith("Rss:")) last.residentKiB = Number.parseInt(line.slice(4), 10);
-    else if (line.startsWith("KernelPageSize:")) last.pageKiB = Number.parseInt(line.slice(15), 10);
-    else if (line.startsWith("ProtectionKey:")) last.protectionKey = Number.parseInt(line.slice(14), 10);
+    switch (text[at]) {
+      // Of some 25 fields, whose names begin with capitals, three matter: a frozen program waits for this.
+      case "V":
+        if (last !== undefined && text.startsWith("VmFlags:", at)) {
+          const flags = text.slice(at + 8, end).trim();
+          last.flags = flagSets.get(flags) ?? new Set(flags.split(/\s+/));
+          flagSets.set(flags, last.flags);
+        }
+        break;
+      case "K":
+        if (last !== undefined && text.startsWith("KernelPageSize:", at)) {
+          last.pageKiB = Number.parseInt(text.slice(at + 15, end), 10);
+        }
+        break;
+      case "P":
+        if (last !== undefined && text.startsWith("ProtectionKey:", at)) {
+          last.protectionKey = Number.parseInt(text.slice(at + 14, end), 10);
+        }
+        break;
+      default: {
+        const header = isCapital(text.charCodeAt(at)) ? null : mappingHeader.exec(text.slice(at, end));
+        if (header !== null) mappings.push(mappingOf(header));
+      }
+    }
   }
   return mappings;
+}
+
+const isCapital = (code: number): boolean => code >= 65 && code <= 90;
+
+function mappingOf(header: RegExpExecArray): Writable<Mapping> {
+  return {
+    start: BigInt(`0x${header[1]}`),
+    end: BigInt(`0x${header[2]}`),
+    permissions: header[3] as string,
+    offset: Number.parseInt(header[4] as string, 16),
+    device: header[5] as string,
+    inode: Number(header[6]),
+    path: unescapePath(header[7] as string),
+    flags: noFlags,
+    pageKiB: 4,
+    protectionKey: 0,
+  };
 }
 
 /** Undoes the kernel's escapes of newlines in paths ("\012"). Paths come as latin1, so that any bytes survive. */

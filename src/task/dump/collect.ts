@@ -12,7 +12,7 @@ import { FilesTables } from "./filesTable";
 import type { FrozenTask, FrozenTree } from "./freeze";
 import { ImageSet } from "./imageSet";
 import { RemapLinks } from "./linkRemap";
-import { copyAddressSpace, copySharedObject, type ImageRun } from "./memory";
+import { copyAddressSpace, copySharedObject, type ImageRun, imageRuns } from "./memory";
 import type { ObstacleOptions } from "./obstacles";
 import { OpenFile } from "./openFile";
 import type { PageStore } from "./pageStore";
@@ -168,11 +168,11 @@ function addTask(
   // What is asked runs inside the task, whose memory may be that of the one before (CLONE_VM).
   collector.store.settle();
   const state = askTask(task, frozenNs);
-  const vmas = classifyMappings(parseMappings(readProc(pid, "smaps")));
   if (ids.first.vm) {
-    const copy = copyAddressSpace(pid, vmas, collector.store);
+    const copy = copyAddressSpace(pid, collector.store);
+    const vmas = classifyMappings(parseMappings(readProc(pid, "smaps")));
     collector.pagesScanned += copy.pagesScanned;
-    collector.pageSets.push({ name: `pagemap-${pid}.img`, runs: copy.runs });
+    collector.pageSets.push({ name: `pagemap-${pid}.img`, runs: imageRuns(copy.runs, vmas) });
     const { memory, segments, shared, tables } = collector;
     const files = { regular, memory, segments, shared, tables };
     images.add(`mm-${pid}.img`, "MM", spaceImage(task, state, vmas, copy.guards, files));

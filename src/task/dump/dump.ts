@@ -3,6 +3,7 @@
 // All or nothing: until the images are complete under their final name the tree is only ever stopped, and on any failure
 // it runs on. See docs/dump.md for what happens when this process itself is killed.
 import { FaultlineError } from "../../errors";
+import { BackgroundHold } from "../../optimizer";
 import { pageSize, signals } from "../constants";
 import { readProc } from "../proc";
 import { type Collected, collect } from "./collect";
@@ -12,6 +13,7 @@ import type { ImageSet } from "./imageSet";
 import { findObstacles, type ObstacleOptions, throwObstacles } from "./obstacles";
 import { type Compression, type PageImageSummary, writePageImages } from "./pageImages";
 import { PageStore } from "./pageStore";
+import { Rehearsal } from "./rehearsal";
 
 export const ghostLimitBytesDefault = 1024 * 1024;
 export const freezeTimeoutMsDefault = 10_000;
@@ -95,12 +97,16 @@ export async function dump(options: DumpOptions): Promise<DumpResult> {
   const wanted = obstacleOptions(options);
   check();
   progress("check");
+  using background = new BackgroundHold();
+  using rehearsal = new Rehearsal();
   throwObstacles(findObstacles(options.pid, wanted));
   progress("prepare");
   const folder = new ImageFolder(options.directory);
   try {
     using store = new PageStore();
     store.reserve(residentBytes(options.pid) * reserveFactor + reserveSlackBytes);
+    rehearsal.run(wanted);
+    store.ready();
     await new Promise((resume) => setImmediate(resume)); // lets an abort be heard before the freeze
     check();
     progress("freeze");
@@ -114,6 +120,7 @@ export async function dump(options: DumpOptions): Promise<DumpResult> {
     if (after === "run") takeConnections(collected, after);
     time.copied = now();
     if (after === "run") tree.release();
+    background[Symbol.dispose]();
     progress("write");
     const [pages] = await bothDone(
       writePages(folder, collected, options.compress ?? "lz4", check),

@@ -4,8 +4,9 @@ import { closeSync, openSync } from "node:fs";
 import { checked } from "../../errors";
 import { native } from "../../native";
 import { pageSize, protection } from "../constants";
+import { parseMappings, readProc } from "../proc";
 import type { CopiedRun, PageStore } from "./pageStore";
-import type { Vma } from "./vmas";
+import { classifyMappings, type Vma } from "./vmas";
 
 /** Page categories (linux/fs.h). */
 const category = { file: 1 << 2, present: 1 << 3, swapped: 1 << 4, zeroPage: 1 << 5, guard: 1 << 8 } as const;
@@ -30,7 +31,7 @@ export interface ImageRun extends CopiedRun {
 }
 
 export interface AddressSpaceCopy {
-  readonly runs: readonly ImageRun[];
+  readonly runs: readonly CopiedRun[];
   readonly guards: readonly PageRegion[];
   readonly pagesScanned: number;
 }
@@ -101,12 +102,15 @@ export function wantedRuns(vmas: readonly Vma[], regions: readonly PageRegion[])
   return runs;
 }
 
-/** Copies the pages of one frozen address space; the bytes are there when the store has settled. */
-export function copyAddressSpace(pid: number, vmas: readonly Vma[], store: PageStore): AddressSpaceCopy {
+/**
+ * Begins to copy all pages of one frozen address space; the bytes are there when the store has settled. Of the mappings it
+ * needs only what maps tells at once: for smaps the kernel walks through all pages, and may do so beside the copy.
+ */
+export function copyAddressSpace(pid: number, store: PageStore): AddressSpaceCopy {
   const regions = scanPages(pid);
-  const wanted = wantedRuns(vmas, regions);
+  const wanted = wantedRuns(classifyMappings(parseMappings(readProc(pid, "maps"))), regions);
   const isReadable = (run: WantedRun): boolean => (run.vma.protection & protection.read) !== 0;
-  const copies = [
+  const runs = [
     ...store.copyMemory(pid, wanted.filter(isReadable)),
     ...store.copyFile(
       `/proc/${pid}/mem`,
@@ -114,18 +118,21 @@ export function copyAddressSpace(pid: number, vmas: readonly Vma[], store: PageS
       wanted.filter((run) => !isReadable(run)),
     ),
   ].sort((a, b) => a.address - b.address);
-  const runs: ImageRun[] = [];
-  let at = 0;
-  for (const copy of copies) {
-    while (at < vmas.length && Number((vmas[at] as Vma).end) <= copy.address) at++;
-    const vma = vmas[at] as Vma;
-    runs.push({ ...copy, lazy: vma.lazy, zeroIsAbsent: vma.kind === "anonymous" });
-  }
   return {
     runs,
     guards: regions.filter((region) => region.guard),
     pagesScanned: regions.reduce((sum, region) => sum + (region.end - region.start) / pageSize, 0),
   };
+}
+
+/** What the pagemap says of copied runs. Both in address order; the mappings as smaps tells of them. */
+export function imageRuns(runs: readonly CopiedRun[], vmas: readonly Vma[]): ImageRun[] {
+  let at = 0;
+  return runs.map((run) => {
+    while (at < vmas.length && Number((vmas[at] as Vma).end) <= run.address) at++;
+    const vma = vmas[at] as Vma;
+    return { ...run, lazy: vma.lazy, zeroIsAbsent: vma.kind === "anonymous" };
+  });
 }
 
 /** Copies what a shared memory object (any seekable file) holds, holes left out; addresses are file offsets. */

@@ -20,22 +20,29 @@ export class PageStore implements Disposable {
   #used = 0;
   #current = 0;
   #copy: Batch | undefined;
+  #population: number | undefined;
 
-  /** Makes room ahead of time, for about `bytes`. */
+  /** Begins to make room ahead of time, for about `bytes`: threads do, and ready() waits for them. */
   reserve(bytes: number): void {
-    for (let left = bytes; left > 0; left -= bufferBytes) this.#grow(Math.min(left, bufferBytes));
+    const fresh: ArrayBuffer[] = [];
+    for (let left = bytes; left > 0; left -= bufferBytes) {
+      const length = Math.min(left, bufferBytes);
+      fresh.push(allocated(native.mapPages(rounded(length)), length));
+    }
+    for (const buffer of fresh) this.#buffers.push(new Uint8Array(buffer));
+    this.#population = native.startPopulation(fresh);
+  }
+
+  /** Waits until what was reserved is there. */
+  ready(): void {
+    const population = this.#population;
+    this.#population = undefined;
+    if (population === undefined) return;
+    checked(native.endPopulation(population), "madvise", "no memory for a copy of the pages");
   }
 
   #grow(bytes: number): void {
-    const rounded = Math.max(pageSize, Math.ceil(bytes / pageSize) * pageSize);
-    const buffer = native.allocatePages(rounded);
-    if (typeof buffer === "number") {
-      throw new FaultlineError("SYSTEM", `no memory for a copy of ${rounded} bytes`, {
-        syscall: "mmap",
-        errno: -buffer,
-      });
-    }
-    this.#buffers.push(new Uint8Array(buffer));
+    this.#buffers.push(new Uint8Array(allocated(native.allocatePages(rounded(bytes)), bytes)));
   }
 
   /** A piece of at most `bytes` (a multiple of the page size), never empty. */
@@ -95,8 +102,10 @@ export class PageStore implements Disposable {
     if (copy !== undefined) endBatch(copy);
   }
 
-  /** Ends the copy that is under way, whatever comes of it. */
+  /** Ends what is under way, whatever comes of it. */
   [Symbol.dispose](): void {
+    if (this.#population !== undefined) native.endPopulation(this.#population);
+    this.#population = undefined;
     if (this.#copy !== undefined) native.endCopy(this.#copy.id);
     this.#copy = undefined;
   }
@@ -124,6 +133,15 @@ export class PageStore implements Disposable {
       closeSync(fd);
     }
   }
+}
+
+function rounded(bytes: number): number {
+  return Math.max(pageSize, Math.ceil(bytes / pageSize) * pageSize);
+}
+
+function allocated(got: ArrayBuffer | number, bytes: number): ArrayBuffer {
+  if (typeof got !== "number") return got;
+  throw new FaultlineError("SYSTEM", `no memory for a copy of ${bytes} bytes`, { syscall: "mmap", errno: -got });
 }
 
 /** One copy at a time: several would only share the processors. */

@@ -41,7 +41,7 @@ export interface Vma {
 }
 
 /** MADV_* that VmFlags shows, by flag. */
-const adviceOf: Readonly<Record<string, number>> = { rr: 1, sr: 2, dc: 10, mg: 12, hg: 14, nh: 15, dd: 16, wf: 18 };
+const adviceOf = Object.entries({ rr: 1, sr: 2, dc: 10, mg: 12, hg: 14, nh: 15, dd: 16, wf: 18 });
 
 /** The name that the kernel gives to huge pages that were mapped without a file. */
 const anonymousHuge = "/anon_hugepage";
@@ -116,7 +116,7 @@ function vmaOf(mapping: Mapping): Vma {
     (write === "w" ? protection.write : 0) |
     (execute === "x" ? protection.execute : 0);
   let advice = 0n;
-  for (const [flag, bit] of Object.entries(adviceOf)) if (mapping.flags.has(flag)) advice |= 1n << BigInt(bit);
+  for (const [flag, bit] of adviceOf) if (mapping.flags.has(flag)) advice |= 1n << BigInt(bit);
   const flags = flagsOf(kind, mapping, isPrivate);
   const lazy =
     kind === "anonymous" && isPrivate && (flags & (mapFlag.locked | mapFlag.hugeTlb | mapFlag.droppable)) === 0;
