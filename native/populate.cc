@@ -16,7 +16,8 @@
 namespace faultline {
 namespace {
 
-constexpr size_t kChunk = size_t{8} << 20, kThreadsMax = 4;
+// While a chunk is populated, none of our threads can map or unmap anything (mmap_lock): a quarter of a millisecond.
+constexpr size_t kChunk = size_t{1} << 20, kChunksWorthAThread = 8, kThreadsMax = 4;
 
 struct Chunk {
   uint8_t* from;
@@ -56,7 +57,7 @@ void* populateChunks(void* argument) {
 
 void start(Population& population) {
   const size_t processors = std::max(1L, sysconf(_SC_NPROCESSORS_ONLN));
-  const size_t wanted = std::min({population.chunks.size(), processors, kThreadsMax});
+  const size_t wanted = std::min({population.chunks.size() / kChunksWorthAThread, processors, kThreadsMax});
   for (pthread_t thread; population.threads.size() < wanted;) {
     if (pthread_create(&thread, nullptr, populateChunks, &population) != 0) break;
     population.threads.push_back(thread);

@@ -50,6 +50,31 @@ test("mappings get their kinds, the vvar area is one, and the stack grows down",
   );
 });
 
+test("of a mapping's fields those are read that matter", () => {
+  const text =
+    "7f0000000000-7f0000400000 rw-s 00000000 00:10 77                         /memfd:huge (deleted)\n" +
+    "Size:               4096 kB\nKernelPageSize:     2048 kB\nMMUPageSize:        4 kB\nRss:                   0 kB\n" +
+    "Pss:                   8 kB\nPrivate_Clean:        16 kB\nTHPeligible:           1\nProtectionKey:         3\n" +
+    "VmFlags: rd wr sh ht \n7f0000400000-7f0000401000 r--p 00000000 00:00 0 \nVmFlags: rd\n";
+  const [first, second] = parseMappings(text);
+  assert.deepEqual(
+    [first, second].map((mapping) => [mapping?.pageKiB, mapping?.protectionKey, [...(mapping?.flags ?? [])]]),
+    [
+      [2048, 3, ["rd", "wr", "sh", "ht"]],
+      [4, 0, ["rd"]],
+    ],
+  );
+});
+
+test("what decides which pages are copied is the same in maps as in smaps", () => {
+  const maps = smaps.split("\n").filter((line) => /^[0-9a-f]/.test(line));
+  const facts = (text: string) =>
+    classifyMappings(parseMappings(text)).map(({ kind, start, end, protection, isPrivate }) => {
+      return { kind, start, end, protection, isPrivate };
+    });
+  assert.deepEqual(facts(maps.join("\n")), facts(smaps));
+});
+
 test("page regions are cut at the borders of mappings and kept out of shared ones", () => {
   const vmas = classifyMappings(parseMappings(smaps));
   const regions = [

@@ -4,8 +4,8 @@
 // it runs on. See docs/dump.md for what happens when this process itself is killed.
 import { FaultlineError } from "../../errors";
 import { BackgroundHold } from "../../optimizer";
-import { pageSize, signals } from "../constants";
-import { readProc } from "../proc";
+import { signals } from "../constants";
+import { parseFields, readProc } from "../proc";
 import { type Collected, collect } from "./collect";
 import { FrozenTree, treeOf } from "./freeze";
 import { folderError, ImageFolder } from "./imageFolder";
@@ -157,16 +157,16 @@ function obstacleOptions(options: DumpOptions): ObstacleOptions {
   };
 }
 
-/** About how much memory the tree holds. */
+/** About how many bytes are to be copied: files that are mapped lie on the disk. */
 function residentBytes(root: number): number {
-  let pages = 0;
-  for (const pid of treeOf(root)) pages += residentPages(pid);
-  return pages * pageSize;
+  return treeOf(root).reduce((sum, pid) => sum + ownBytes(pid), 0);
 }
 
-function residentPages(pid: number): number {
+function ownBytes(pid: number): number {
   try {
-    return Number(readProc(pid, "statm").split(" ")[1] ?? 0);
+    const status = parseFields(readProc(pid, "status"));
+    const kib = ["RssAnon", "RssShmem", "VmSwap"].map((name) => Number.parseInt(status.get(name) ?? "0", 10));
+    return kib.reduce((sum, each) => sum + each, 0) * 1024;
   } catch (error) {
     if (error instanceof FaultlineError && error.code === "NOT_FOUND") return 0; // ended meanwhile
     throw error;

@@ -79,13 +79,13 @@ export class Rehearsal implements Disposable {
   /** Starts the understudy, which gets ready while others go on. */
   constructor() {
     if (isDone) return;
-    isDone = true;
     try {
       this.#understudy = Understudy.start();
     } catch {}
   }
 
   run(options: ObstacleOptions): void {
+    isDone = true;
     try {
       this.#understudy?.rehearse(options, patienceMs);
     } catch {}

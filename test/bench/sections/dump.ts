@@ -185,9 +185,7 @@ function dumpAims(results: Results): Aim[] {
       aim: "a dump freezes for at most 1.5 times a plain copy of the pages",
       measured: share.map((each) => `${each.kind} ${times(each.freeze)}`).join(", "),
       met: share.every((each) => each.freeze <= 1.5),
-      why:
-        "beside the copy every thread is stopped and asked for its state by a process that does so for the first time; where the copy takes " +
-        "20 ms, that is as long",
+      why: "beside the copy every thread is stopped and asked for its state; where the copy takes 20 ms, that is half as long",
     },
     {
       aim: "packed images at most 45 % of raw on node, python and redis with realistic data",
