@@ -53,7 +53,9 @@ async function main(argv: readonly string[]): Promise<void> {
       },
     })
     .exitOverride();
-  for (const verb of verbs) {
+  // A verb that is known needs no other beside it; the page of all of them does.
+  const known = verbs.filter((verb) => verb.name === first);
+  for (const verb of known.length > 0 ? known : verbs) {
     const command = program.command(verb.name).description(verb.summary);
     command.exitOverride();
     if (verb.name === first) verb.load().define(command);

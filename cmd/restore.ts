@@ -243,6 +243,8 @@ async function serveDetached(options: Options, result: RestoreResult, signals: S
     process.exit(1);
   }
   signals.end(); // no terminal reaches this session any more
+  const { releaseCompilers } = require("../src/optimizer") as typeof import("../src/optimizer");
+  releaseCompilers();
   result.serve();
   const report = await result.pages;
   if (report?.state === "failed") process.stderr.write(`faultline: ${report.error}\n`);

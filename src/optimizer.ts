@@ -41,6 +41,11 @@ export class BackgroundHold implements Disposable {
   }
 }
 
+/** For `restore -d`, which begins with flags that keep V8 from compiling (bin/faultline): from here on it may. */
+export function releaseCompilers(): void {
+  for (const flag of ["--sparkplug", "--opt"]) setFlagsFromString(flag);
+}
+
 /**
  * Compiled code is kept from now on, in the whole process: between two restores that lie minutes apart, garbage collections
  * throw it away as old. To be called when no script is loaded with a code cache any more.

@@ -1,7 +1,7 @@
 // An image directory: a checkpoint as its files say it, read when asked and kept. What the files mean for a restore or for
 // a reader is for other rooms. No name in an image is ever used as a path: file names are made of numbers, links are not
 // followed except for `parent`.
-import { readdirSync, realpathSync, statSync } from "node:fs";
+import { readdirSync, realpathSync, type Stats, statSync } from "node:fs";
 import { join } from "node:path";
 import { FaultlineError } from "../errors";
 import { PARENT_CHAIN_MAX } from "../limits";
@@ -249,8 +249,7 @@ export class ImageDirectory implements Disposable {
   optionalImage<K extends ImageKind>(kind: K, name: string): Image<K> | undefined {
     if (!this.images.has(name)) {
       const file = join(this.path, name);
-      if (this.has(name)) this.note(file);
-      const image = this.has(name) ? decodeImageOf(kind, readImageFile(file), file) : undefined;
+      const image = this.has(name) ? decodeImageOf(kind, this.read(file), file) : undefined;
       this.images.set(name, image as unknown as Image | undefined);
     }
     return this.images.get(name) as Image<K> | undefined;
@@ -290,11 +289,18 @@ export class ImageDirectory implements Disposable {
     return true;
   }
 
+  private read(file: string): Buffer {
+    return readImageFile(file, (stats) => this.keep(file, identityFrom(stats)));
+  }
+
   /** Before a file is read: a change after that shows. */
   private note(file: string): void {
-    if (this.identities.has(file)) return;
     const identity = identityOf(file);
-    if (identity === undefined) return;
+    if (identity !== undefined) this.keep(file, identity);
+  }
+
+  private keep(file: string, identity: FileIdentity): void {
+    if (this.identities.has(file)) return;
     this.identities.set(file, identity);
     if (isFresh(identity)) this.settled = false;
   }
@@ -373,8 +379,7 @@ export class ImageDirectory implements Disposable {
     // In a directory packed for CRIU, the pagemap that says where all pages are is the one that was kept.
     const kept = KEPT_PREFIX + name;
     const file = join(this.path, this.has(kept) ? kept : name);
-    this.note(file);
-    const pagemap = decodePagemap(readImageFile(file), file);
+    const pagemap = decodePagemap(this.read(file), file);
     this.pagemaps.set(name, pagemap);
     return pagemap;
   }
@@ -415,7 +420,11 @@ function isFresh(identity: FileIdentity): boolean {
 /** Device, inode, size and times of last change: undefined where there is no such file. */
 function identityOf(file: string): FileIdentity | undefined {
   const found = statSync(file, { throwIfNoEntry: false });
-  return found === undefined ? undefined : [found.dev, found.ino, found.size, found.mtimeMs, found.ctimeMs];
+  return found === undefined ? undefined : identityFrom(found);
+}
+
+function identityFrom({ dev, ino, size, mtimeMs, ctimeMs }: Stats): FileIdentity {
+  return [dev, ino, size, mtimeMs, ctimeMs];
 }
 
 function resolveDirectory(path: string): string {

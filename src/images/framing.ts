@@ -1,7 +1,7 @@
 // Image files as records: magics, lengths, messages and the payloads that follow them. Reads both framings
 // (img_version 1 has no class magic) and writes what CRIU 4.2 writes, byte for byte.
 // Not for finding files (directory.ts) nor for the pages of memory (pageIndex.ts).
-import { closeSync, fstatSync, readFileSync, writeFileSync } from "node:fs";
+import { closeSync, readSync, type Stats, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { FaultlineError } from "../errors";
 import { IMAGE_BYTES_MAX } from "../limits";
@@ -16,7 +16,7 @@ import {
 } from "./formats";
 import { type AnyMessage, decodeAny, encodeAny, type Init } from "./message";
 import type { Messages } from "./messages";
-import { openImageFile } from "./openFile";
+import { openRegular } from "./openFile";
 import { decodePayload, encodePayload, type Payload } from "./payload";
 import { type MessageName, messageType } from "./schema";
 
@@ -138,17 +138,28 @@ function pushRecord(parts: Buffer[], name: MessageName, message: AnyMessage): vo
   parts.push(length, bytes);
 }
 
-/** Reads an image file as a whole. Throws IMAGE_MISSING where there is none, IMAGE_UNSUPPORTED over 1 GiB. */
-export function readImageFile(path: string): Buffer {
-  const fd = openImageFile(path);
+/**
+ * Reads an image file as a whole: as much as it has when it is opened, which `onOpened` is told. Throws IMAGE_MISSING where there
+ * is none, IMAGE_UNSUPPORTED over 1 GiB.
+ */
+export function readImageFile(path: string, onOpened?: (stats: Stats) => void): Buffer {
+  const { fd, stats } = openRegular(path);
   try {
-    const { size } = fstatSync(fd);
+    const { size } = stats;
+    onOpened?.(stats);
     if (size > IMAGE_BYTES_MAX) {
       throw new FaultlineError("IMAGE_UNSUPPORTED", `an image of ${size} bytes is too large to read as a whole`, {
         file: path,
       });
     }
-    return readFileSync(fd);
+    const bytes = Buffer.allocUnsafe(size);
+    let length = 0;
+    while (length < size) {
+      const got = readSync(fd, bytes, length, size - length, null);
+      if (got === 0) break;
+      length += got;
+    }
+    return bytes.subarray(0, length);
   } finally {
     closeSync(fd);
   }

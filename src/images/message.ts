@@ -101,7 +101,7 @@ class MessageReader {
     this.end = end;
     while (this.position < end) {
       const tagAt = this.position;
-      const tag = this.uint32();
+      const tag = this.varint();
       const number = tag >>> 3;
       const wire = tag & 7;
       if (number === 0) throw this.corrupt("field number 0", tagAt);
@@ -129,12 +129,7 @@ class MessageReader {
     const scalar = field.kind !== "message" && field.kind !== "string" && field.kind !== "bytes";
     if (!scalar || wire !== Wire.Bytes) {
       list.push(this.value(owner, field, wire, end, depth));
-      // Registers come as hundreds of numbers, each with the same tag.
-      const tag = (field.number << 3) | wire;
-      while (scalar && tag < 0x80 && this.position < end && this.buffer[this.position] === tag) {
-        this.position += 1;
-        list.push(this.value(owner, field, wire, end, depth));
-      }
+      if (scalar) this.sameTag(owner, field, wire, list, end, depth);
       return;
     }
     const stop = this.lengthPrefixed();
@@ -144,16 +139,42 @@ class MessageReader {
     this.end = end;
   }
 
+  /**
+   * The numbers that follow with the same tag. Registers come as hundreds of them for each thread, most of them zero: those of
+   * one byte are read here, as a restore runs this before V8 has compiled it, when each call counts.
+   */
+  private sameTag(owner: MessageType, field: FieldType, wire: number, list: Value[], end: number, depth: number): void {
+    const { buffer } = this;
+    const tag = (field.number << 3) | wire;
+    if (tag >= 0x80) return;
+    const { kind } = field;
+    const isBig = kind === "uint64" || kind === "int64";
+    const isShort = isBig || kind === "uint32" || kind === "int32";
+    let at = this.position;
+    while (at < end && buffer[at] === tag) {
+      const byte = at + 1 < end ? (buffer[at + 1] as number) : 0x80;
+      if (isShort && byte < 0x80) {
+        list.push(isBig ? (byte === 0 ? 0n : BigInt(byte)) : byte);
+        at += 2;
+        continue;
+      }
+      this.position = at + 1;
+      list.push(this.value(owner, field, wire, end, depth));
+      at = this.position;
+    }
+    this.position = at;
+  }
+
   private value(owner: MessageType, field: FieldType, wire: number, end: number, depth: number): Value {
     if (wire !== wireOf(field)) throw this.corrupt(`${owner.name}.${field.name} has wire type ${wire}`);
     switch (field.kind) {
       case "uint32":
-        return this.uint32();
+        return this.varint();
       case "int32":
       case "enum":
-        return this.uint32() | 0;
+        return this.varint() | 0;
       case "sint32": {
-        const raw = this.uint32();
+        const raw = this.varint();
         return (raw >>> 1) ^ -(raw & 1);
       }
       case "fixed32":
@@ -221,10 +242,6 @@ class MessageReader {
     return at;
   }
 
-  private uint32(): number {
-    return this.varint();
-  }
-
   private uint64(): bigint {
     const low = this.varint();
     return this.high === 0 ? BigInt(low) : (BigInt(this.high) << 32n) | BigInt(low);
@@ -237,6 +254,12 @@ class MessageReader {
   private varint(): number {
     const { buffer, end } = this;
     const start = this.position;
+    const first = buffer[start];
+    if (first !== undefined && first < 0x80 && start < end) {
+      this.position = start + 1;
+      this.high = 0;
+      return first;
+    }
     let at = start;
     let low = 0;
     let high = 0;

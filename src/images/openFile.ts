@@ -1,5 +1,5 @@
 // Opens an image file for reading, with Node's errors turned into ours. No parsing.
-import { closeSync, constants, fstatSync, openSync } from "node:fs";
+import { closeSync, constants, fstatSync, openSync, type Stats } from "node:fs";
 import { FaultlineError } from "../errors";
 
 /** No links, which could lead out of the image directory; no waiting for the writer of a FIFO. */
@@ -7,13 +7,19 @@ const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
 
 /** A descriptor of the regular file `file`, read-only. Throws IMAGE_MISSING, PERMISSION, IMAGE_CORRUPT or SYSTEM. The caller closes it. */
 export function openImageFile(file: string): number {
+  return openRegular(file).fd;
+}
+
+/** Like openImageFile(), with what fstat(2) says of the file. */
+export function openRegular(file: string): { readonly fd: number; readonly stats: Stats } {
   let fd: number;
   try {
     fd = openSync(file, flags);
   } catch (cause) {
     throw fileError(cause, "cannot open the file", file);
   }
-  if (fstatSync(fd).isFile()) return fd;
+  const stats = fstatSync(fd);
+  if (stats.isFile()) return { fd, stats };
   closeSync(fd);
   throw new FaultlineError("IMAGE_CORRUPT", "an image is not a regular file", { file });
 }
