@@ -11,7 +11,7 @@ enum { open_both, ended_there, ended_here, connections };
 static void peer(struct sockaddr_in *address) {
   if (fork() > 0) _exit(0);
   setsid();
-  alarm(120);
+  test_end_with_folder();
   int fds[connections];
   for (int i = 0; i < connections; i++) {
     fds[i] = MUST(socket(AF_INET, SOCK_STREAM, 0));
