@@ -10,10 +10,11 @@ const { setTimeout: sleep } = require("node:timers/promises");
 
 const dist = join(__dirname, "..", "dist");
 const cache = join(dist, "bundle", "detached.cache");
+const flags = process.argv.slice(2);
 const patienceMs = 20_000;
 const idle = 'require("node:fs").writeFileSync(process.argv[1], ""); setInterval(() => undefined, 1000);';
 
-/** startDetached.js without a cache, which writes one at its end. */
+/** startDetached.js without a cache, which writes one at its end. The command changes flags, and V8 notes those of that moment. */
 function recorder(file) {
   const script = join(dist, "bundle", "command.js");
   return `
@@ -22,7 +23,9 @@ const script = new (require("node:vm").Script)(readFileSync(${JSON.stringify(scr
   filename: ${JSON.stringify(script)},
 });
 process.on("exit", (code) => {
-  if (code === 0) writeFileSync(${JSON.stringify(file)}, script.createCachedData());
+  if (code !== 0) return;
+  for (const flag of ${JSON.stringify(flags)}) require("node:v8").setFlagsFromString(flag);
+  writeFileSync(${JSON.stringify(file)}, script.createCachedData());
 });
 script.runInThisContext()(require, ${JSON.stringify(dist)})("cmd/faultline.js");
 `;
@@ -44,7 +47,7 @@ async function record(work) {
     await gone; // its pid is free
     const script = join(work, "record.js");
     writeFileSync(script, recorder(made));
-    await run([...process.argv.slice(2), script, "restore", "-D", images, "-d", "--pidfile", pid]);
+    await run([...flags, script, "restore", "-D", images, "-d", "--pidfile", pid]);
   } finally {
     if (existsSync(pid)) process.kill(Number(readFileSync(pid, "latin1")), "SIGKILL");
     else program.kill("SIGKILL");
