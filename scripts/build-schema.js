@@ -20,15 +20,49 @@ function compileSchema() {
   return nested;
 }
 
-/** What schema.json holds: each message as a text of its own, since a command needs few of them and parsing costs its start. */
+const scalars = new Set(
+  "uint32 int32 sint32 fixed32 uint64 int64 sint64 fixed64 bool string bytes".split(" "), // what images use
+);
+
+/** What a field says to the codec (src/images/schema.ts), so that no command has to work it out at its start. */
+function compileField([name, { type, id, rule, options }], owner, enums) {
+  const values = owner.nested?.[type]?.values ?? enums[type];
+  const kind = scalars.has(type) ? type : values === undefined ? "message" : "enum";
+  const text = (key) => (typeof options?.[key] === "string" ? options[key] : undefined);
+  const is = (key) => options?.[key] === true;
+  const show = {
+    hex: is("(show).hex"),
+    flags: text("(show).flags"),
+    device: is("(show).device"),
+    address: is("(show).address"),
+    names: text("(show).names"),
+    quoted: is("(show).quoted"),
+  };
+  return {
+    name,
+    number: id,
+    rule: rule ?? "optional",
+    packed: is("packed"),
+    kind,
+    type: scalars.has(type) ? undefined : type,
+    values: kind === "enum" ? values : undefined,
+    show: Object.values(show).some((value) => value !== false && value !== undefined) ? show : undefined,
+  };
+}
+
+/** What schema.json holds: the fields of each message as a text of their own, since a command needs few of them and parsing costs its start. */
 function splitSchema(nested) {
+  const entries = Object.entries(nested);
+  const enums = Object.fromEntries(
+    entries.filter(([, { values }]) => values).map(([name, { values }]) => [name, values]),
+  );
   const messages = {};
-  const enums = {};
-  for (const [name, entry] of Object.entries(nested)) {
-    if (entry.values !== undefined) enums[name] = entry.values;
-    else if (entry.fields !== undefined) messages[name] = JSON.stringify(entry);
+  for (const [name, entry] of entries) {
+    if (entry.fields === undefined) continue;
+    const fields = Object.entries(entry.fields).map((field) => compileField(field, entry, enums));
+    messages[name] = JSON.stringify(fields.sort((a, b) => a.number - b.number));
   }
-  return { messages, enums };
+  return messages;
 }
 
 module.exports = { compileSchema };

@@ -23,10 +23,10 @@ export type ScalarKind =
 /** How `inspect show` writes the field: images/show.proto. */
 export interface ShowOptions {
   readonly hex: boolean;
-  readonly flags: string | undefined;
+  readonly flags?: string;
   readonly device: boolean;
   readonly address: boolean;
-  readonly names: string | undefined;
+  readonly names?: string;
   readonly quoted: boolean;
 }
 
@@ -56,33 +56,20 @@ export interface MessageType {
   readonly byNumber: ReadonlyMap<number, FieldType>;
 }
 
-interface FieldJson {
-  readonly type: string;
-  readonly id: number;
-  readonly rule?: "required" | "repeated";
-  readonly options?: Readonly<Record<string, string | boolean>>;
-}
-interface MessageJson {
-  readonly fields: Readonly<Record<string, FieldJson>>;
-  readonly nested?: Readonly<Record<string, { readonly values?: EnumJson }>>;
-}
-type EnumJson = Readonly<Record<string, number>>;
-interface SchemaJson {
-  /** Each message as a JSON text of its own. */
-  readonly messages: Readonly<Record<string, string>>;
-  readonly enums: Readonly<Record<string, EnumJson>>;
+/** A field as scripts/build-schema.js writes it. */
+interface FieldJson extends Pick<FieldType, "name" | "number" | "rule" | "packed" | "kind"> {
+  /** Of an embedded message or an enumeration: its name. */
+  readonly type?: string;
+  readonly values?: Readonly<Record<string, number>>;
+  readonly show?: ShowOptions;
 }
 
 /** Written by scripts/build-schema.js: <package>/dist/images/schema.json. */
 const schemaPath = join(__dirname, "..", "..", "images", "schema.json");
 
-let loaded: SchemaJson | undefined;
+/** The fields of each message as a JSON text of their own. */
+let texts: Readonly<Record<string, string>> | undefined;
 const built = new Map<string, MessageType>();
-
-function schema(): SchemaJson {
-  loaded ??= JSON.parse(readFileSync(schemaPath, "utf8")) as SchemaJson;
-  return loaded;
-}
 
 /** The descriptor of one message. */
 export function messageType(name: MessageName): MessageType {
@@ -92,62 +79,51 @@ export function messageType(name: MessageName): MessageType {
 function typeNamed(name: string): MessageType {
   const known = built.get(name);
   if (known !== undefined) return known;
-  const text = schema().messages[name];
+  texts ??= JSON.parse(readFileSync(schemaPath, "utf8")) as Record<string, string>;
+  const text = texts[name];
   if (text === undefined) throw new Error(`images/*.proto has no message ${name}`);
-  const entry = JSON.parse(text) as MessageJson;
-  const fields = Object.entries(entry.fields)
-    .map(([field, json]) => fieldType(field, json, entry))
-    .sort((a, b) => a.number - b.number);
+  const fields = (JSON.parse(text) as FieldJson[]).map((json) => new Field(json));
   const type: MessageType = { name, fields, byNumber: new Map(fields.map((field) => [field.number, field])) };
   built.set(name, type);
   return type;
 }
 
-const scalarKinds: ReadonlySet<string> = new Set<ScalarKind>([
-  "uint32",
-  "int32",
-  "sint32",
-  "fixed32",
-  "uint64",
-  "int64",
-  "sint64",
-  "fixed64",
-  "bool",
-  "string",
-  "bytes",
-]);
+class Field implements FieldType {
+  readonly name: string;
+  readonly number: number;
+  readonly rule: FieldType["rule"];
+  readonly packed: boolean;
+  readonly kind: FieldType["kind"];
+  private readonly json: FieldJson;
+  private known: MessageType | undefined;
+  private labels: EnumType | undefined;
 
-function fieldType(name: string, json: FieldJson, owner: MessageJson): FieldType {
-  const { options } = json;
-  const values = owner.nested?.[json.type]?.values ?? schema().enums[json.type];
-  const kind = scalarKinds.has(json.type) ? (json.type as ScalarKind) : values !== undefined ? "enum" : "message";
-  return {
-    name,
-    number: json.id,
-    rule: json.rule ?? "optional",
-    packed: options?.packed === true,
-    kind,
-    message: () => typeNamed(json.type),
-    enumeration: values === undefined || kind !== "enum" ? undefined : enumType(json.type, values),
-    show: options === undefined ? undefined : showOptions(options),
-  };
+  constructor(json: FieldJson) {
+    this.name = json.name;
+    this.number = json.number;
+    this.rule = json.rule;
+    this.packed = json.packed;
+    this.kind = json.kind;
+    this.json = json;
+  }
+
+  get show(): ShowOptions | undefined {
+    return this.json.show;
+  }
+
+  message(): MessageType {
+    this.known ??= typeNamed(this.json.type ?? "");
+    return this.known;
+  }
+
+  get enumeration(): EnumType | undefined {
+    const { type, values } = this.json;
+    if (type !== undefined && values !== undefined) this.labels ??= enumType(type, values);
+    return this.labels;
+  }
 }
 
 function enumType(name: string, values: Readonly<Record<string, number>>): EnumType {
   const pairs = Object.entries(values);
   return { name, valueOf: new Map(pairs), nameOf: new Map(pairs.map(([label, value]) => [value, label])) };
-}
-
-function showOptions(options: Readonly<Record<string, string | boolean>>): ShowOptions | undefined {
-  const text = (key: string) => (typeof options[key] === "string" ? (options[key] as string) : undefined);
-  const show: ShowOptions = {
-    hex: options["(show).hex"] === true,
-    flags: text("(show).flags"),
-    device: options["(show).device"] === true,
-    address: options["(show).address"] === true,
-    names: text("(show).names"),
-    quoted: options["(show).quoted"] === true,
-  };
-  const any = show.hex || show.device || show.address || show.quoted || (show.flags ?? show.names) !== undefined;
-  return any ? show : undefined;
 }
