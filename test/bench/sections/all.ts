@@ -8,6 +8,7 @@ import { redis } from "./redis";
 import { restore } from "./restore";
 import { scale } from "./scale";
 import { servers } from "./servers";
+import { start } from "./start";
 import { storage } from "./storage";
 import { workingSet } from "./workingSet";
 
@@ -15,6 +16,7 @@ export const sections: readonly Section[] = [
   faults,
   drain,
   restore,
+  start,
   servers,
   redis,
   storage,
