@@ -18,6 +18,8 @@ export const SERVE_IDLE_US_MAX = 5000;
 export const SERVE_RANGES_PER_FAULT = 64;
 /** Ranges of such a plan at most; with more, every fault is reported. */
 export const SERVE_RANGES_MAX = 2 ** 18;
+/** Ranges of a layout that is kept built for the next restore of the directory, at most; with more it is built anew. */
+export const SPACE_KEPT_RANGES_MAX = 2 ** 18;
 /** How long a wait spins after activity before it sleeps: about what a sleep and wake-up costs. */
 export const SPIN_US_DEFAULT = 80;
 

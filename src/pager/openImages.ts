@@ -3,16 +3,24 @@
 import { FaultlineError } from "../errors";
 import { ImageDirectory } from "../images/directory";
 import { PageFlag } from "../images/pagemap";
+import { SPACE_KEPT_RANGES_MAX } from "../limits";
+import { LAYOUT_ENTRY_NUMBERS, Space } from "../space/space";
 import { criuLayout } from "./criuLayout";
 import { openSource } from "./imageSource";
 
-/** Directories without a session that are kept decoded, without an open file: some 30 bytes for each run of pages. */
+/** Directories without a session that are kept decoded, without an open file: some 120 bytes for each run of pages. */
 const KEPT_MAX = 4;
+
+/** An address space in which nothing has been installed: never changed itself, a context gets a fork of it. */
+interface Fresh {
+  readonly layout: Float64Array;
+  readonly space: Space;
+}
 
 interface Open {
   readonly directory: ImageDirectory;
-  /** Layouts of CRIU's restore, made before they are needed. */
-  readonly layouts: Map<number, Float64Array>;
+  /** By the task's pid in the images: what its last restore began with. */
+  readonly fresh: Map<number, Fresh>;
   users: number;
 }
 
@@ -27,8 +35,8 @@ export class OpenImages {
     const open = this.acquire(path);
     for (const task of open.directory.tasks) {
       if (task.dead) continue;
-      open.layouts.set(task.pid, criuLayout(open.directory, task.pid));
-      const layout = open.layouts.get(task.pid)!;
+      const layout = criuLayout(open.directory, task.pid);
+      freshSpace(open, task.pid, layout);
       // The first lookup opens the page file and compares its length with the pagemap.
       const source = openSource(open.directory, { kind: "task", id: task.pid });
       for (let at = 0; at < layout.length; at += 4) {
@@ -80,9 +88,15 @@ export class OpenImages {
     return this.open(sessionId).directory;
   }
 
-  layout(sessionId: number, imagePid: number): Float64Array {
+  /**
+   * What the pages of a task need, as its restore says it. Building that of a heap with hundreds of ranges takes milliseconds,
+   * while which the task waits, so what was built for the same layout before is used again.
+   */
+  space(sessionId: number, imagePid: number, layout: Float64Array | undefined): Space {
     const open = this.open(sessionId);
-    return open.layouts.get(imagePid) ?? criuLayout(open.directory, imagePid);
+    // Without a layout it is CRIU's, which follows from the images.
+    const known = layout === undefined ? open.fresh.get(imagePid) : undefined;
+    return known?.space.fork() ?? freshSpace(open, imagePid, layout ?? criuLayout(open.directory, imagePid));
   }
 
   close(): void {
@@ -101,7 +115,7 @@ export class OpenImages {
   private acquire(path: string): Open {
     let open = this.byPath.get(path);
     if (open === undefined) {
-      open = this.takeKept(path) ?? { directory: ImageDirectory.open(path), layouts: new Map(), users: 0 };
+      open = this.takeKept(path) ?? { directory: ImageDirectory.open(path), fresh: new Map(), users: 0 };
       this.byPath.set(path, open);
     }
     open.users++;
@@ -123,4 +137,19 @@ export class OpenImages {
     // The same path may be a link that leads elsewhere now.
     return ImageDirectory.resolve(path) === open.directory.path && open.directory.isUnchanged() ? open : undefined;
   }
+}
+
+/** A space for the layout: a fork of the one that is kept for the task, where the layout is the same. */
+function freshSpace({ fresh }: Open, imagePid: number, layout: Float64Array): Space {
+  const known = fresh.get(imagePid);
+  if (known !== undefined && isSame(known.layout, layout)) return known.space.fork();
+  const space = Space.from(layout);
+  if (layout.length > SPACE_KEPT_RANGES_MAX * LAYOUT_ENTRY_NUMBERS) return space;
+  fresh.set(imagePid, { layout, space });
+  return space.fork();
+}
+
+function isSame(one: Float64Array, other: Float64Array): boolean {
+  const bytes = (array: Float64Array): Buffer => Buffer.from(array.buffer, array.byteOffset, array.byteLength);
+  return bytes(one).equals(bytes(other));
 }

@@ -4,7 +4,6 @@ import { FaultlineError } from "../errors";
 import { readWorkingSet } from "../images/workingSet";
 import { READ_AHEAD_FIRST_STEPS, WORKING_SET_HOLD_US } from "../limits";
 import { native } from "../native";
-import { Space } from "../space/space";
 import { stopHelper } from "../uffd/kernelQueue";
 import { KernelUffd } from "../uffd/kernelUffd";
 import { KernelWaiter } from "../uffd/kernelWaiter";
@@ -153,7 +152,7 @@ export class PagerService {
       const { imagePid, pid, pidfd, sessionId } = request;
       const names = request.sources ?? [{ kind: "task" as const, id: imagePid }];
       const sources = names.map((name) => openSource(directory, name));
-      const space = Space.from(request.layout ?? this.#images.layout(sessionId, imagePid));
+      const space = this.#images.space(sessionId, imagePid, request.layout);
       const uffd = KernelUffd.adopt(request.uffd);
       const context = this.#pager.addContext(sessionId, { uffd, space, sources, imagePid, pid, pidfd });
       if (this.#useWorkingSets.has(sessionId))

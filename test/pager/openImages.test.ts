@@ -5,6 +5,7 @@ import { join, resolve } from "node:path";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { OpenImages } from "../../src/pager/openImages";
+import { LAYOUT_ZERO, type Space } from "../../src/space/space";
 import { withTempDir } from "../support/tempdir";
 
 const fixture = resolve(__dirname, "..", "..", "..", "test", "fixtures", "redis", "images");
@@ -63,6 +64,27 @@ test("a directory that changed, or a link that leads elsewhere, is read anew", a
     renameSync(path, join(folder, "elsewhere"));
     assert.throws(() => session(images, path), /no such image directory/);
     rmSync(link);
+  });
+});
+
+test("each session gets a space of its own, also where the one before had the same layout", async () => {
+  await withImages((path) => {
+    const images = new OpenImages();
+    const layout = (source: number): Float64Array =>
+      Float64Array.of(0x1000, 8, LAYOUT_ZERO, 0, 0x1002, 4, source, 0x1002);
+    const spaceOf = (id: number, wanted: Float64Array | undefined): Space => {
+      images.openSession(id, path);
+      return images.space(id, 100, wanted);
+    };
+    const first = spaceOf(++lastSession, layout(0));
+    const second = spaceOf(++lastSession, layout(0));
+    first.installed(0x1002, 2);
+    second.unmapped(0x1005, 1);
+    assert.deepEqual([first.missingPages, second.missingPages], [2, 3]);
+    assert.equal(spaceOf(++lastSession, layout(0)).missingPages, 4);
+    const other = spaceOf(++lastSession, layout(1));
+    assert.deepEqual([other.at(0x1003).source, spaceOf(++lastSession, layout(0)).at(0x1003).source], [1, 0]);
+    images.close();
   });
 });
 
