@@ -17,6 +17,7 @@ static Napi::Object init(Napi::Env env, Napi::Object exports) {
   faultline::registerUffd(env, exports);
   faultline::registerWait(env, exports);
   faultline::registerPtrace(env, exports);
+  faultline::registerFiles(env, exports);
   faultline::registerFdState(env, exports);
   faultline::registerPopulate(env, exports);
   return exports;

@@ -162,6 +162,10 @@ export interface Addon {
   /** shmctl(2), IPC_RMID: the System V segment goes away with its last attachment. */
   removeSegment(id: number): number;
   prlimitSet(pid: number, resource: number, soft: bigint, hard: bigint): number;
+  /** Sets limits 0, 1 and so on, each a pair of numbers (soft, hard); `errors` has an errno for each, or 0. How many failed. */
+  prlimitSetAll(pid: number, limits: BigUint64Array, errors: Int32Array): number;
+  /** Our own hard limit: RLIM_INFINITY is 2^64 - 1. */
+  hardLimit(resource: number): bigint;
   /** setsid(2) where possible, then descriptors 0, 1 and 2 onto `path`. */
   becomeBackground(path: string): number;
   /** Runs a program in a session of its own, with /dev/null as its only descriptors and no environment; its pid or -errno. */
@@ -299,6 +303,15 @@ export interface Addon {
   socketPeerPid(fd: number): number;
   /** The effective user of the process that connected (SO_PEERCRED). */
   socketPeerUid(fd: number): number;
+
+  // files.cc
+  /** The first bytes of a file, in one read. */
+  readStart(path: string, buffer: Uint8Array): number;
+  /**
+   * stat(2) of many paths, each with its NUL: five numbers for each, device, inode, size and the times of the last change in
+   * milliseconds (content, inode); -errno and zeros where it fails. How many paths there are.
+   */
+  statAll(paths: Uint8Array, out: Float64Array): number;
 
   // ptrace.cc: ptrace(2). Every call for one tracee must come from one OS thread.
   ptraceSeize(tid: number, options: number): number;

@@ -41,6 +41,7 @@ void registerUffd(Napi::Env env, Napi::Object exports);
 void registerWait(Napi::Env env, Napi::Object exports);
 void registerPtrace(Napi::Env env, Napi::Object exports);
 void registerReadAhead(Napi::Env env, Napi::Object exports);
+void registerFiles(Napi::Env env, Napi::Object exports);
 void registerFdState(Napi::Env env, Napi::Object exports);
 void registerPopulate(Napi::Env env, Napi::Object exports);
 

@@ -2,7 +2,8 @@
 // one native call, because no JavaScript may run between the two. Also reaps and watches such processes.
 // What goes into the process afterwards is not decided here.
 //
-// The stub is a complete ELF program of two instructions (`pause` in a loop). It is built in memory and run
+// The stub is a complete ELF program that sleeps (`pause` in a loop), and has a few instructions more for the restorer to lead
+// it to: see kStubCode. It is built in memory and run
 // from a sealed memfd, so there is no file to find or to trust. It has no libc, no rseq and no descriptors.
 #include <elf.h>
 #include <fcntl.h>
@@ -38,12 +39,26 @@ struct StubImage {
   Elf64_Ehdr header;
   Elf64_Phdr load;
   Elf64_Phdr stack;
-  uint8_t code[16];
+  uint8_t code[40];
 };
 
-// mov $34,%eax; syscall (pause); jmp back; a spare `syscall` is at kStubSyscallOffset for injection.
-constexpr uint8_t kStubCode[16] = {0xb8, 0x22, 0x00, 0x00, 0x00, 0x0f, 0x05, 0xeb,
-                                   0xf7, 0x90, 0x90, 0x90, 0x0f, 0x05, 0xcc, 0x90};
+constexpr uint8_t kStubCode[40] = {
+    0xb8, 0x22, 0x00, 0x00, 0x00,  // mov $34,%eax
+    0x0f, 0x05,                    // syscall: pause
+    0xeb, 0xf7,                    // jmp back
+    0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90,
+    // At 16 (agentHost.ts): any system call, its result into r12, then mmap with r13, r14 and r15 as address, length and
+    // protection and the other arguments as they were, then a trap.
+    0x0f, 0x05,                    // syscall
+    0x49, 0x89, 0xc4,              // mov %rax,%r12
+    0x4c, 0x89, 0xef,              // mov %r13,%rdi
+    0x4c, 0x89, 0xf6,              // mov %r14,%rsi
+    0x4c, 0x89, 0xfa,              // mov %r15,%rdx
+    0xb8, 0x09, 0x00, 0x00, 0x00,  // mov $9,%eax
+    0x0f, 0x05,                    // syscall: mmap
+    0xcc,                          // int3
+    0x90, 0x90,
+};
 
 int makeStub() {
   StubImage image = {};
@@ -235,6 +250,27 @@ Napi::Value prlimitSet(const Napi::CallbackInfo& info) {
   return number(info.Env(), result(prlimit(i32(info[0]), static_cast<__rlimit_resource>(i32(info[1])), &limit, nullptr)));
 }
 
+// prlimitSetAll(pid, limits, errors): as many as there are pairs; see addon.d.ts.
+Napi::Value prlimitSetAll(const Napi::CallbackInfo& info) {
+  auto limits = info[1].As<Napi::BigUint64Array>();
+  auto errors = info[2].As<Napi::Int32Array>();
+  int failed = 0;
+  for (size_t i = 0; i * 2 + 1 < limits.ElementLength() && i < errors.ElementLength(); i++) {
+    const rlimit limit = {limits[i * 2], limits[i * 2 + 1]};
+    const bool done = prlimit(i32(info[0]), static_cast<__rlimit_resource>(i), &limit, nullptr) == 0;
+    errors[i] = done ? 0 : errno;
+    if (!done) failed++;
+  }
+  return number(info.Env(), failed);
+}
+
+// hardLimit(resource): of this process.
+Napi::Value hardLimit(const Napi::CallbackInfo& info) {
+  rlimit limit = {};
+  getrlimit(static_cast<__rlimit_resource>(i32(info[0])), &limit);
+  return Napi::BigInt::New(info.Env(), static_cast<uint64_t>(limit.rlim_max));
+}
+
 // becomeBackground(path): setsid(2) where possible, then the standard descriptors onto `path`. 0 or -errno.
 Napi::Value becomeBackground(const Napi::CallbackInfo& info) {
   const int fd = open(info[0].As<Napi::String>().Utf8Value().c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
@@ -343,6 +379,8 @@ void registerSpawn(Napi::Env env, Napi::Object exports) {
   exports.Set("onReadable", Napi::Function::New(env, onReadable));
   exports.Set("pidfdOpen", Napi::Function::New(env, pidfdOpen));
   exports.Set("pidfdSignal", Napi::Function::New(env, pidfdSignal));
+  exports.Set("prlimitSetAll", Napi::Function::New(env, prlimitSetAll));
+  exports.Set("hardLimit", Napi::Function::New(env, hardLimit));
   exports.Set("prlimitSet", Napi::Function::New(env, prlimitSet));
   exports.Set("becomeBackground", Napi::Function::New(env, becomeBackground));
   exports.Set("spawnAside", Napi::Function::New(env, spawnAside));

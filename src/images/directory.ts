@@ -1,11 +1,12 @@
 // An image directory: a checkpoint as its files say it, read when asked and kept. What the files mean for a restore or for
 // a reader is for other rooms. No name in an image is ever used as a path: file names are made of numbers, links are not
 // followed except for `parent`.
-import { readdirSync, realpathSync, type Stats, statSync } from "node:fs";
+import { readdirSync, realpathSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { FaultlineError } from "../errors";
 import { PARENT_CHAIN_MAX } from "../limits";
 import { KEPT_PREFIX } from "./criuPagemap";
+import { FileGroup, type FileIdentity, findIdentity, identityOf, isFresh, isSameIdentity } from "./fileIdentity";
 import { FileTable } from "./fileTable";
 import type { ImageKind } from "./formats";
 import { decodeImageOf, type Image, readImageFile } from "./framing";
@@ -56,12 +57,6 @@ export interface Descriptor {
 
 const CLOSE_ON_EXEC = 1;
 
-/** Changes of a file this shortly before it is looked at may be followed by one with the same time stamp, milliseconds. */
-const TIME_STAMP_MS = 50;
-
-/** What a file was when it was read: another content has another of these, unless it came within TIME_STAMP_MS. */
-type FileIdentity = readonly number[];
-
 export class ImageDirectory implements Disposable {
   private readonly images = new Map<string, Image | undefined>();
   private readonly indexes = new Map<string, PageIndex | undefined>();
@@ -76,6 +71,8 @@ export class ImageDirectory implements Disposable {
   private entryNames: readonly string[] | undefined;
   private nameSet: ReadonlySet<string> | undefined;
   private readonly identities = new Map<string, FileIdentity>();
+  /** The same but for the directory, to be looked at together; undefined where one was added since. */
+  private identityGroup: FileGroup | undefined;
   private settled = true;
 
   private constructor(
@@ -266,21 +263,19 @@ export class ImageDirectory implements Disposable {
    */
   isUnchanged(): boolean {
     if (!this.settled || this.has("parent")) return false;
-    for (const [file, identity] of this.identities) {
-      const now = identityOf(file);
-      if (now?.every((value, index) => value === identity[index])) continue;
-      if (file !== this.path || !this.hasSameImages(now)) return false;
-    }
-    return true;
+    this.identityGroup ??= new FileGroup([...this.identities].filter(([file]) => file !== this.path));
+    return this.identityGroup.isUnchanged() && this.hasSameImages();
   }
 
-  /** Others write their logs and sockets there: that is no other image. `now`: what the directory is since. */
-  private hasSameImages(now: FileIdentity | undefined): boolean {
+  /** Others write their logs and sockets there: that is no other image. */
+  private hasSameImages(): boolean {
     const before = this.identities.get(this.path);
+    const now = findIdentity(this.path);
     if (now === undefined || before === undefined || now[0] !== before[0] || now[1] !== before[1]) return false;
-    const images = (names: readonly string[]): string => names.filter(isImageName).join("/");
+    if (isSameIdentity(now, before)) return true;
+    const images = (names: readonly string[]): string => names.filter(isImageName).sort().join("/");
     try {
-      if (images(readdirSync(this.path).sort()) !== images(this.names())) return false;
+      if (images(readdirSync(this.path)) !== images(this.names())) return false;
     } catch {
       return false; // opening it again says why
     }
@@ -290,18 +285,19 @@ export class ImageDirectory implements Disposable {
   }
 
   private read(file: string): Buffer {
-    return readImageFile(file, (stats) => this.keep(file, identityFrom(stats)));
+    return readImageFile(file, (stats) => this.keep(file, identityOf(stats)));
   }
 
   /** Before a file is read: a change after that shows. */
   private note(file: string): void {
-    const identity = identityOf(file);
+    const identity = this.identities.has(file) ? undefined : findIdentity(file);
     if (identity !== undefined) this.keep(file, identity);
   }
 
   private keep(file: string, identity: FileIdentity): void {
     if (this.identities.has(file)) return;
     this.identities.set(file, identity);
+    this.identityGroup = undefined;
     if (isFresh(identity)) this.settled = false;
   }
 
@@ -397,9 +393,9 @@ export class ImageDirectory implements Disposable {
 
   /** A large index takes longer to decode than all else of a restore. */
   private openPacked(pagesId: number, file: string): PagesFile {
-    const now = identityOf(file);
+    const now = findIdentity(file);
     const known = this.packedIndexes.get(pagesId);
-    const same = known !== undefined && now?.every((value, i) => value === known.of[i]) === true;
+    const same = known !== undefined && now !== undefined && isSameIdentity(now, known.of);
     const pages = openPackedPages(file, same ? known.index : undefined);
     if (now !== undefined && !isFresh(now)) this.packedIndexes.set(pagesId, { index: pages.index, of: now });
     return pages;
@@ -409,22 +405,6 @@ export class ImageDirectory implements Disposable {
 /** What is read of a directory by its name, or changes what is read; see has(). */
 function isImageName(name: string): boolean {
   return name.endsWith(".img") || name === "parent";
-}
-
-/** Whether it was changed so shortly ago that another change might have the same time stamp. */
-function isFresh(identity: FileIdentity): boolean {
-  const changedMs = Math.max(identity[3] ?? 0, identity[4] ?? 0);
-  return changedMs > Date.now() - TIME_STAMP_MS;
-}
-
-/** Device, inode, size and times of last change: undefined where there is no such file. */
-function identityOf(file: string): FileIdentity | undefined {
-  const found = statSync(file, { throwIfNoEntry: false });
-  return found === undefined ? undefined : identityFrom(found);
-}
-
-function identityFrom({ dev, ino, size, mtimeMs, ctimeMs }: Stats): FileIdentity {
-  return [dev, ino, size, mtimeMs, ctimeMs];
 }
 
 function resolveDirectory(path: string): string {

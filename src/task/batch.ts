@@ -35,6 +35,8 @@ export interface Call {
 export interface CallOptions {
   /** A failure of this call neither ends the batch nor throws; its result is the negative errno. */
   readonly tolerate?: boolean;
+  /** This errno is no failure. Any other ends nothing, but throws after the batch. */
+  readonly accept?: number;
   /** What the call is for, in the error of a failure; default is the system call's name. */
   readonly purpose?: string;
   /** What more there is to say about a failure in task `pid`, asked for while the task still stands where it failed. */
@@ -50,6 +52,7 @@ interface Recorded extends Call {
   readonly number: number;
   readonly args: readonly Argument[];
   readonly tolerate: boolean;
+  readonly accept: number | undefined;
   readonly explain: CallOptions["explain"];
 }
 
@@ -60,6 +63,8 @@ interface Fixup {
 
 export class Batch {
   readonly #calls: Recorded[] = [];
+  /** Those with an errno that is no failure. */
+  readonly #accepting: Recorded[] = [];
   readonly #data: { readonly offset: number; readonly bytes: Uint8Array }[] = [];
   readonly #fixups: Fixup[] = [];
   #dataBytes = 0;
@@ -74,12 +79,18 @@ export class Batch {
       name: options.purpose ?? syscallName(number),
       number,
       args,
-      tolerate: options.tolerate ?? false,
+      tolerate: options.tolerate ?? options.accept !== undefined,
+      accept: options.accept,
       explain: options.explain,
     };
-    this.#calls.push(call);
+    this.#add(call);
     this.#encoded = undefined;
     return call;
+  }
+
+  #add(call: Recorded): void {
+    this.#calls.push(call);
+    if (call.accept !== undefined) this.#accepting.push(call);
   }
 
   /** Adds all calls of another batch, with their data. Handles that `other` gave out are not good for this one. */
@@ -88,7 +99,7 @@ export class Batch {
     const moved = (slot: Slot): Slot => new Slot(slot.offset + shift, slot.length);
     for (const call of other.#calls) {
       const args = call.args.map((argument) => (argument instanceof Slot ? moved(argument) : argument));
-      this.#calls.push({ ...call, index: this.#calls.length, args });
+      this.#add({ ...call, index: this.#calls.length, args });
     }
     for (const { offset, bytes } of other.#data) this.#data.push({ offset: offset + shift, bytes });
     for (const { offset, target } of other.#fixups) {
@@ -175,10 +186,9 @@ export class Batch {
    */
   decode(image: Uint8Array, made: number, tid: number): BatchResult {
     const view = new DataView(image.buffer, image.byteOffset, image.byteLength);
-    if (made < this.#calls.length) {
-      const failed = this.#calls[made] as Recorded;
-      const value = view.getBigInt64(made * recordBytes + resultOffset, true);
-      const errno = value < 0n && value >= -errnoMax ? Number(-value) : 0;
+    const failed = this.#calls[made] ?? this.#accepting.find((call) => !isAccepted(view, call));
+    if (failed !== undefined) {
+      const errno = errnoOf(view, failed);
       const explanation = failed.explain?.(errno, tid);
       const code = explanation?.code ?? (errno === 1 || errno === 13 ? "PERMISSION" : "SYSTEM");
       const number = syscallName(failed.number);
@@ -192,6 +202,17 @@ export class Batch {
     }
     return new BatchResult(view, this.#calls.length * recordBytes);
   }
+}
+
+/** The errno of a call that failed, or 0. */
+function errnoOf(view: DataView, { index }: Call): number {
+  const value = view.getBigInt64(index * recordBytes + resultOffset, true);
+  return value < 0n && value >= -errnoMax ? Number(-value) : 0;
+}
+
+function isAccepted(view: DataView, call: Recorded): boolean {
+  const errno = errnoOf(view, call);
+  return errno === 0 || errno === call.accept;
 }
 
 /** The results of a batch that ran. */

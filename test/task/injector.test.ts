@@ -57,12 +57,14 @@ test("a batch runs inside a process, its results come back, and the process goes
     const batch = new Batch();
     const pid = batch.call(syscalls.getpid);
     const bad = batch.call(syscalls.close, [-1], { tolerate: true });
+    const accepted = batch.call(syscalls.close, [-2], { accept: 9 });
     const umask = batch.call(syscalls.umask, [0o27]);
     const old = batch.reserve(32);
     batch.call(syscalls.rt_sigaction, [signals.SIGTERM, 0, old, 8]);
     const result = thread.run(batch);
     assert.equal(result.value(pid), echo.pid);
     assert.equal(result.value(bad), -9);
+    assert.equal(result.value(accepted), -9);
     assert.equal(result.data(old).getBigUint64(0, true), 0n);
 
     const second = new Batch();
@@ -92,11 +94,13 @@ test("a failing call ends the batch and is named, and the calls after it are not
     const batch = new Batch();
     batch.call(syscalls.close, [77], { purpose: "closing the descriptor" });
     batch.call(syscalls.exit_group, [3]);
-    assert.throws(
-      () => thread.run(batch),
-      (error: unknown) =>
-        error instanceof FaultlineError && error.details.syscall === "close" && error.details.errno === 9,
-    );
+    const isRefusedClose = (error: unknown): boolean =>
+      error instanceof FaultlineError && error.details.syscall === "close" && error.details.errno === 9;
+    assert.throws(() => thread.run(batch), isRefusedClose);
+    const another = new Batch();
+    another.call(syscalls.getpid);
+    another.call(syscalls.close, [77], { accept: 12 });
+    assert.throws(() => thread.run(another), isRefusedClose);
     closeAgent(thread, bridge, space);
     tracee.detach();
     assert.equal(await echo.ask("still here"), "still here");

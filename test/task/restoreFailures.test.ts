@@ -214,6 +214,23 @@ test("a mapped file that changed since the dump is refused, unless forced", limi
   });
 });
 
+test("a mapped file is looked at anew by a restorer that has passed it before", limit, async () => {
+  await withDump("file_mapping_private", async (program, dir) => {
+    const restorer = new Restorer();
+    try {
+      for (let round = 0; round < 3; round++) {
+        const result = await restorer.restore({ imagesDir: dir.path });
+        process.kill(result.pid, "SIGKILL");
+        await Promise.all([result.waitExit(), result.pages]);
+      }
+      appendFileSync(program.scratch.join("data"), "x");
+      await assert.rejects(restorer.restore({ imagesDir: dir.path }), isError("CHANGED", "data", "--force"));
+    } finally {
+      await restorer.close();
+    }
+  });
+});
+
 /** Takes the port of 127.0.0.1 that it is told: as a listener, as the near end of a connection, or by UDP. */
 const portHolder = `
 import socket, sys

@@ -7,12 +7,13 @@ import { FaultlineError } from "../../src/errors";
 import { ImageDirectory } from "../../src/images/directory";
 import type { VmaEntry } from "../../src/images/messages";
 import { vmaStatus } from "../../src/images/vmaStatus";
+import { syscalls } from "../../src/task/constants";
 import { Masters, scratchDescriptors } from "../../src/task/restore/descriptors";
 import { agentBytes, findHole } from "../../src/task/restore/layout";
 import { loadTree } from "../../src/task/restore/loadTree";
 import { planRestore } from "../../src/task/restore/plan";
 import { Script } from "../../src/task/restore/script";
-import { lazySpans, planSpace } from "../../src/task/restore/spacePlan";
+import { lazySpans, makeMappings, planSpace } from "../../src/task/restore/spacePlan";
 import { composeXstate, xstateLayout } from "../../src/task/xstate";
 
 const fixtures = join(__dirname, "..", "..", "..", "test", "fixtures");
@@ -112,10 +113,68 @@ test("lazy spans join neighbours and leave out what is locked, huge or of a file
   const problems: string[] = [];
   const plan = planSpace({ ...mm, vmas }, shape, problems);
   assert.deepEqual(problems, []);
-  assert.deepEqual(lazySpans(plan), [
+  assert.deepEqual(lazySpans(plan, 0x1000), [
     { start: 0x10000000, end: 0x10003000 },
     { start: 0x10005000, end: 0x10006000 },
   ]);
+});
+
+test("lazy spans go over what is not mapped, but for where the agent or the vdso is", () => {
+  const regular = vmaStatus.regular | vmaStatus.anonPrivate;
+  const at = [0x10000000n, 0x20000000n, 0x30000000n, 0x40000000n];
+  const vmas = at.map((start) => vma(start, start + 0x1000n, regular));
+  vmas.push(vma(0x38000000n, 0x38006000n, vmaStatus.vvar), vma(0x38006000n, 0x38008000n, vmaStatus.vdso));
+  const problems: string[] = [];
+  const plan = planSpace({ ...mm, vmas }, shape, problems);
+  assert.deepEqual(problems, []);
+  assert.deepEqual(lazySpans(plan, 0x18000000), [
+    { start: 0x10000000, end: 0x10001000 },
+    { start: 0x20000000, end: 0x30001000 },
+    { start: 0x40000000, end: 0x40001000 },
+  ]);
+});
+
+/** Start, end and advice of every madvise(2) of a script, and whether it may find nothing mapped in between. */
+function advices(script: Script): [number, number, number, boolean][] {
+  const recordBytes = 64;
+  return script.batches.flatMap((batch) => {
+    const view = new DataView(batch.encode(0).buffer);
+    const found: [number, number, number, boolean][] = [];
+    for (let at = 0; at < batch.callCount * recordBytes; at += recordBytes) {
+      if (view.getUint32(at, true) !== syscalls.madvise) continue;
+      const [start, length, advice] = [8, 16, 24].map((offset) => Number(view.getBigUint64(at + offset, true)));
+      found.push([start!, start! + length!, advice!, view.getUint32(at + 4, true) === 1]);
+    }
+    return found;
+  });
+}
+
+test("neighbours get the same advice by one call, which goes over nothing else", () => {
+  const regular = vmaStatus.regular | vmaStatus.anonPrivate;
+  const page = 0x1000n;
+  const advised = (start: bigint, madv: bigint): VmaEntry => ({ ...vma(start, start + page, regular), madv });
+  const [dontFork, mergeable] = [1n << 10n, 1n << 12n];
+  const vmas = [
+    advised(0x10000000n, dontFork),
+    advised(0x10001000n, dontFork | mergeable),
+    advised(0x10003000n, dontFork | mergeable),
+    vma(0x10004000n, 0x10005000n, regular),
+    advised(0x10005000n, dontFork),
+    advised(0x10009000n, dontFork), // behind the agent
+  ];
+  const plan = planSpace({ ...mm, vmas }, shape, []);
+  const script = new Script();
+  makeMappings(script, plan, { mapped: () => 3, shared: () => 3 }, 0x10006000);
+  assert.deepEqual(
+    advices(script).sort(([a, , c], [b, , d]) => a - b || c - d),
+    [
+      [0x10000000, 0x10004000, 10, true],
+      [0x10001000, 0x10002000, 12, false],
+      [0x10003000, 0x10004000, 12, false],
+      [0x10005000, 0x10006000, 10, false],
+      [0x10009000, 0x1000a000, 10, false],
+    ],
+  );
 });
 
 test("everything wrong with an address space is told at once", () => {

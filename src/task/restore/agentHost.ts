@@ -12,8 +12,8 @@ import { Tracee } from "../tracee";
 import { agentAreaBytes, agentBytes } from "./layout";
 import { Script } from "./script";
 
-/** Address of the spare `syscall` instruction in the stub (native/spawn.cc). */
-const stubSyscall = 0x100bcn;
+/** Address of the stub's instructions that map twice and trap: the code's (native/spawn.cc) and 16 bytes. */
+const stubMapsTwice = 0x100c0n;
 /** What each further thread gets of the agent's data area, bytes. */
 export const threadAreaBytes = 8 * 1024;
 const coreLimit = 4;
@@ -77,17 +77,41 @@ function spawnError(pid: number, errno: number): FaultlineError {
   return new FaultlineError("SYSTEM", "the process cannot be made", details);
 }
 
-/** Two single calls, since there is nothing to run a batch yet. */
+/** By the stub's own instructions, since there is nothing to run a batch yet. All of its signals are blocked (spawnStub). */
 function mapAgentAt(tracee: Tracee, hole: number): void {
+  const { pid } = tracee;
+  const registers = tracee
+    .getRegisters()
+    .set("ip", stubMapsTwice)
+    .set("ax", syscalls.mmap)
+    .set("orig_ax", notInSyscall);
+  registers
+    .set("di", hole)
+    .set("si", pageSize)
+    .set("dx", protection.read | protection.execute);
+  registers
+    .set("r10", mapFlag.private | mapFlag.anonymous | mapFlag.fixedNoReplace)
+    .set("r8", -1)
+    .set("r9", 0);
+  registers
+    .set("r13", hole + pageSize)
+    .set("r14", agentAreaBytes)
+    .set("r15", protection.read | protection.write);
+  tracee.setRegisters(registers);
+  for (let trapped = false; !trapped; ) {
+    tracee.resume();
+    const stop = tracee.waitStop();
+    if (stop.kind === "exited" || stop.kind === "killed") throw tracee.ended("mapping the agent");
+    trapped = stop.kind === "signal" && stop.signal === signals.SIGTRAP;
+  }
+  const got = tracee.getRegisters();
+  for (const name of ["r12", "ax"] as const) {
+    const result = Number(BigInt.asIntN(64, got.get(name)));
+    checked(result, "mmap", "the agent cannot be mapped", { pid, address: hole });
+  }
+  // A blocked trap is let through, and stays so.
   tracee.setSignalMask(0xffffffffffffffffn);
-  const flags = mapFlag.private | mapFlag.anonymous | mapFlag.fixedNoReplace;
-  const map = (address: number, length: number, prot: number): void => {
-    const got = tracee.runSyscall(stubSyscall, syscalls.mmap, [address, length, prot, flags, -1, 0]);
-    checked(Number(got), "mmap", "the agent cannot be mapped", { pid: tracee.pid, address });
-  };
-  map(hole, pageSize, protection.read | protection.execute);
-  map(hole + pageSize, agentAreaBytes, protection.read | protection.write);
-  pokeMemory(tracee.pid, hole, agentCode().bytes);
+  pokeMemory(pid, hole, agentCode().bytes);
 }
 
 export class AgentHost {

@@ -1,7 +1,8 @@
 // Attributes that only Faultline's own fields hold (images/attributes.proto), as system calls of the thread or task, and what
 // the tracer writes to /proc. Pure but for the latter.
-import { readFileSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import type { ThreadAttributesEntry } from "../../images/messages";
+import { native } from "../../native";
 import type { Batch } from "../batch";
 import { ioPriority, prctlOperation, schedulingPolicy, syscalls } from "../constants";
 import { common } from "./processPlan";
@@ -74,13 +75,12 @@ export function loginIdCalls(script: Script, task: TaskImage, ours: number | und
   batch.call(syscalls.close, [0]);
 }
 
+const digits = Buffer.alloc(32);
+
 /** Our own login id; undefined where the kernel has none (CONFIG_AUDIT). */
 export function ownLoginId(): number | undefined {
-  try {
-    return Number(readFileSync("/proc/self/loginuid", "latin1"));
-  } catch {
-    return undefined;
-  }
+  const length = native.readStart("/proc/self/loginuid", digits);
+  return length < 0 ? undefined : Number(digits.toString("latin1", 0, length));
 }
 
 /** What the tracer can write of a task. */

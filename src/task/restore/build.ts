@@ -1,6 +1,6 @@
 // Brings a planned tree up to the point where only letting go is left. Synchronous, as ptrace ties all of it to one
 // thread; on any failure everything made so far is ended before the error goes on.
-import { closeSync, openSync, readFileSync, rmSync } from "node:fs";
+import { closeSync, openSync, rmSync } from "node:fs";
 import { checked } from "../../errors";
 import type { ImageDirectory } from "../../images/directory";
 import { native } from "../../native";
@@ -101,8 +101,7 @@ export class Build {
   }
 
   #raiseFileLimit(pid: number): void {
-    const line = readFileSync("/proc/self/limits", "latin1").split("\n")[openFilesLimit + 1] ?? "";
-    const hard = BigInt(line.slice(26).trim().split(/\s+/)[1] ?? 1024);
+    const hard = native.hardLimit(openFilesLimit);
     checked(native.prlimitSet(pid, openFilesLimit, hard, hard), "prlimit", "the limit on open files cannot be set", {
       pid,
     });

@@ -2,6 +2,7 @@
 // other code or data than it had; --force goes on all the same. Looks only; opens mapped ELF files for their build ids.
 import { closeSync, lstatSync, openSync, readSync, type Stats, statSync } from "node:fs";
 import { FaultlineError } from "../../errors";
+import { FileGroup, type FileIdentity, findIdentity, isFresh } from "../../images/fileIdentity";
 import type { RegFileEntry } from "../../images/messages";
 import { vmaStatus } from "../../images/vmaStatus";
 import { usedFiles } from "./filePlan";
@@ -16,18 +17,28 @@ const noteBuildId = 3;
 
 /** Throws CHANGED with every file that differs, or NOT_FOUND with every file that is missing. */
 export function checkFiles(tree: TreeImage, force: boolean): void {
-  const mapped = mappedFiles(tree);
+  const files = namedFiles(tree);
+  if (files.passed?.isUnchanged() === true) checkEach(files.always, tree, force);
+  else {
+    files.passed = undefined;
+    // A process that restores once would only lose time by it.
+    const before = files.seen ? findIdentities(files.mapped) : undefined;
+    files.seen = true;
+    checkEach([...files.always, ...files.mapped], tree, force);
+    // What --force let through is told again, and a file that changed a moment ago may change once more in the same way.
+    if (!force && before !== undefined) files.passed = new FileGroup(before);
+  }
+}
+
+function checkEach(files: readonly NamedFile[], tree: TreeImage, force: boolean): void {
   const missing: string[] = [];
   const changed: string[] = [];
-  for (const id of usedFiles(tree)) {
-    const file = tree.files.get(id)?.reg;
-    if (file === undefined || tree.ghosts.has(id) || tree.links.has(id)) continue;
+  for (const { file, privately } of files) {
     if (isOfTask(file.name, tree) || deadPid(file, tree) !== undefined) continue;
-    const isLink = (file.flags & openFlag.path) !== 0 && (file.flags & openFlag.noFollow) !== 0;
-    const found = (isLink ? lstatSync : statSync)(file.name, { throwIfNoEntry: false });
+    const found = (isLink(file) ? lstatSync : statSync)(file.name, { throwIfNoEntry: false });
     if (found === undefined) missing.push(file.name);
     else {
-      const why = difference(file, found, mapped.get(id), tree.dumpedAtMs);
+      const why = difference(file, found, privately, tree.dumpedAtMs);
       if (why !== undefined) changed.push(`${file.name} (${why})`);
     }
   }
@@ -39,6 +50,64 @@ export function checkFiles(tree: TreeImage, force: boolean): void {
       advice: "put them back, or say --force to go on with them as they are",
     });
   }
+}
+
+/** Undefined where one is not there, or changed so shortly ago that another change may not show. */
+function findIdentities(files: readonly NamedFile[]): [string, FileIdentity][] | undefined {
+  const found: [string, FileIdentity][] = [];
+  for (const { file } of files) {
+    const identity = findIdentity(file.name);
+    if (identity === undefined || isFresh(identity)) return undefined;
+    found.push([file.name, identity]);
+  }
+  return found;
+}
+
+interface NamedFile {
+  readonly file: RegFileEntry;
+  /** How it is mapped: true where only privately, undefined where not at all. */
+  readonly privately: boolean | undefined;
+}
+
+interface NamedFiles {
+  /** Looked at one by one at each restore. */
+  readonly always: readonly NamedFile[];
+  /** Program, libraries and data: there are dozens, and a build id is read from most. */
+  readonly mapped: readonly NamedFile[];
+  /** They were looked at before. */
+  seen: boolean;
+  /** What the mapped ones were when they passed the check: while they are the same they pass it again. */
+  passed: FileGroup | undefined;
+}
+
+/** By tree: which files an image names does not change, and a space of many mappings takes a while to go through. */
+const named = new WeakMap<TreeImage, NamedFiles>();
+
+/** The files that are looked up by their names. */
+function namedFiles(tree: TreeImage): NamedFiles {
+  const known = named.get(tree);
+  if (known !== undefined) return known;
+  const ways = mappedFiles(tree);
+  const files = [...usedFiles(tree)].flatMap((id): NamedFile[] => {
+    const file = tree.files.get(id)?.reg;
+    if (file === undefined || tree.ghosts.has(id) || tree.links.has(id)) return [];
+    return [{ file, privately: ways.get(id) }];
+  });
+  // What is in /proc and the like has no time stamps that tell anything.
+  const isPlain = ({ file, privately }: NamedFile): boolean =>
+    privately !== undefined && !isLink(file) && !/^\/(proc|sys|dev)\//.test(file.name);
+  const made = {
+    always: files.filter((one) => !isPlain(one)),
+    mapped: files.filter(isPlain),
+    seen: false,
+    passed: undefined,
+  };
+  named.set(tree, made);
+  return made;
+}
+
+function isLink({ flags }: RegFileEntry): boolean {
+  return (flags & openFlag.path) !== 0 && (flags & openFlag.noFollow) !== 0;
 }
 
 /** /proc/PID of a task of the tree: there again when the task is, with what is so then. libc reads its own maps there. */

@@ -1,7 +1,8 @@
 // Our own credentials, from /proc: what every stub begins with, and what restored threads' are compared to.
-import { closeSync, openSync, readFileSync, readSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { getPriority } from "node:os";
 import type { CredsEntry } from "../../images/messages";
+import { native } from "../../native";
 import { ownLoginId } from "./attributePlan";
 import type { OwnCredentials } from "./credentialPlan";
 
@@ -27,13 +28,8 @@ export function readOwnCredentials(): OwnCredentials {
 /** In one read, unless it is too long for that (a task in very many groups). */
 function readStatus(): string {
   const file = "/proc/thread-self/status";
-  const fd = openSync(file, "r");
-  try {
-    const length = readSync(fd, buffer, 0, buffer.length, 0);
-    return length < buffer.length ? buffer.toString("latin1", 0, length) : readFileSync(file, "latin1");
-  } finally {
-    closeSync(fd);
-  }
+  const length = native.readStart(file, buffer);
+  return length >= 0 && length < buffer.length ? buffer.toString("latin1", 0, length) : readFileSync(file, "latin1");
 }
 
 /** Other lines count context switches and the like. */

@@ -1,6 +1,7 @@
 // The last steps from outside, then the tree runs: limits, registers, masks, and letting every thread go.
 import { readFileSync, writeFileSync } from "node:fs";
 import { checked, FaultlineError } from "../../errors";
+import type { RlimitEntry } from "../../images/messages";
 import { native } from "../../native";
 import { ptraceOption, signals } from "../constants";
 import { Tracee } from "../tracee";
@@ -15,22 +16,36 @@ import { childrenOf, type TaskImage, type ThreadImage, type TreeImage, taskState
 const eperm = 1;
 const allSignals = (1n << 64n) - 1n;
 const handlerDefault = 0n;
+const digits = Buffer.alloc(32);
 
 /** Limits and the like that the tracer can set by pid: of a task that has other ids than we, it needs CAP_SYS_RESOURCE. */
 export function setFromOutside(task: TaskImage): void {
   const { pid } = task;
-  limitsOf(task).forEach((limit, resource) => {
-    const done = native.prlimitSet(pid, resource, limit.cur, limit.max);
-    if (done === -eperm && limitIs(pid, resource, limit.cur, limit.max)) return;
-    checked(done, "prlimit", `limit ${resource} cannot be set`, {
+  setLimits(pid, limitsOf(task));
+  setAttributesFromOutside(task);
+  const score = common(task).oom_score_adj;
+  const file = `/proc/${pid}/oom_score_adj`;
+  if (score === undefined) return;
+  const length = checked(native.readStart(file, digits), "read", "the oom score cannot be read", { pid });
+  if (score !== Number(digits.toString("latin1", 0, length))) writeFileSync(file, String(score));
+}
+
+function setLimits(pid: number, limits: readonly RlimitEntry[]): void {
+  const errors = new Int32Array(limits.length);
+  const numbers = new BigUint64Array(limits.length * 2);
+  limits.forEach(({ cur, max }, resource) => {
+    numbers[resource * 2] = cur;
+    numbers[resource * 2 + 1] = max;
+  });
+  if (native.prlimitSetAll(pid, numbers, errors) === 0) return;
+  limits.forEach(({ cur, max }, resource) => {
+    const errno = errors[resource] as number;
+    if (errno === eperm && limitIs(pid, resource, cur, max)) return;
+    checked(-errno, "prlimit", `limit ${resource} cannot be set`, {
       pid,
       advice: "raising a hard limit needs CAP_SYS_RESOURCE",
     });
   });
-  setAttributesFromOutside(task);
-  const score = common(task).oom_score_adj;
-  const file = `/proc/${pid}/oom_score_adj`;
-  if (score !== undefined && score !== Number(readFileSync(file, "latin1"))) writeFileSync(file, String(score));
 }
 
 /** Whether the limit is that already, from the line of /proc/PID/limits, which are in the order of the numbers. */

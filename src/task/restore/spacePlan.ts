@@ -23,6 +23,9 @@ const noExecutable = -1;
 const madviseGuardInstall = 102;
 /** madvise(2) numbers that stay with a mapping; others in the image's bit set are refused. */
 const lastingAdvice = [2, 1, 10, 12, 14, 15, 16, 18];
+/** That of merging equal pages (KSM) allocates; the others only set flags of a mapping. */
+const madviseMergeable = 12;
+const enomem = 12;
 const protGrowsDownMask = 7;
 
 /** Where this machine's kernel maps the vdso, relative to the start of its data pages. */
@@ -202,28 +205,63 @@ export function clearSpace(script: Script, hole: number): void {
   batch.call(syscalls.munmap, [hole + agentBytes, addressEnd - hole - agentBytes]);
 }
 
-/** Makes all mappings of the plan. */
-export function makeMappings(script: Script, plan: SpacePlan, descriptors: SpaceDescriptors): void {
+/** Makes all mappings of the plan; the agent is at `hole`. */
+export function makeMappings(script: Script, plan: SpacePlan, descriptors: SpaceDescriptors, hole: number): void {
   if (plan.vdso !== undefined) {
     script.room(1).call(syscalls.arch_prctl, [archMapVdso64, plan.vdso], { purpose: "mapping the vdso" });
   }
   attachSegments(script, plan.attachments);
-  for (const mapping of plan.mappings) {
-    const { vma, start } = mapping;
-    const length = mapping.end - start;
-    if (mapping.kind !== "segment") mapOne(script, mapping, descriptors);
-    const advices = adviceOf(vma);
-    if (advices.length === 0) continue;
-    const batch = script.room(advices.length);
-    for (const advice of advices) {
-      batch.call(syscalls.madvise, [start, length, advice], { purpose: `madvise ${advice} of ${start.toString(16)}` });
-    }
-  }
+  for (const mapping of plan.mappings) if (mapping.kind !== "segment") mapOne(script, mapping, descriptors);
+  advise(script, plan, hole);
   for (const guard of plan.guards) {
     script.room(1).call(syscalls.madvise, [guard.start, guard.end - guard.start, madviseGuardInstall], {
       purpose: `guard pages at ${guard.start.toString(16)}`,
     });
   }
+}
+
+interface Advised {
+  readonly advice: number;
+  readonly start: number;
+  end: number;
+  /** There is nothing mapped between some of its mappings. */
+  gaps: boolean;
+}
+
+/**
+ * Gives all advice, to neighbours by one call: V8's heap is hundreds of small mappings with the same. A call goes over what is
+ * not mapped, and says ENOMEM when it has done the rest (madvise(2)).
+ */
+function advise(script: Script, plan: SpacePlan, hole: number): void {
+  let open: Advised[] = [];
+  let before = 0;
+  const give = ({ advice, start, end, gaps }: Advised): void => {
+    const purpose = `madvise ${advice} of ${start.toString(16)}-${end.toString(16)}`;
+    const options = gaps ? { purpose, accept: enomem } : { purpose };
+    script.room(1).call(syscalls.madvise, [start, end - start, advice], options);
+  };
+  for (const mapping of plan.mappings) {
+    const { start, end } = mapping;
+    const gap = start > before;
+    const apart = isTaken(before, start, plan, hole);
+    const now: Advised[] = adviceOf(mapping.vma).map((advice) => {
+      const known = open.find((other) => other.advice === advice);
+      if (known === undefined || apart || (gap && advice === madviseMergeable))
+        return { advice, start, end, gaps: false };
+      known.end = end;
+      known.gaps ||= gap;
+      return known;
+    });
+    for (const ended of open) if (!now.includes(ended)) give(ended);
+    open = now;
+    before = end;
+  }
+  for (const ended of open) give(ended);
+}
+
+/** Whether the agent or the vdso lies in [from, to), where the plan has no mapping. */
+function isTaken(from: number, to: number, { vdso }: SpacePlan, hole: number): boolean {
+  return [vdso, hole].some((start) => start !== undefined && from <= start && start < to);
 }
 
 function mapOne(script: Script, mapping: Mapping, descriptors: SpaceDescriptors): void {
@@ -286,14 +324,20 @@ function placeFields(batch: Batch, words: BigUint64Array, auxv: BigUint64Array, 
   });
 }
 
-/** The whole spans to register with userfaultfd: every lazy mapping, joined where they touch. */
-export function lazySpans(plan: SpacePlan): Range[] {
+/**
+ * The spans to register with userfaultfd: every lazy mapping, whole. Joined where nothing but lazy mappings lies between them,
+ * or nothing at all: the kernel registers the mappings that are there, and each call for hundreds of them costs a microsecond.
+ */
+export function lazySpans(plan: SpacePlan, hole: number): Range[] {
   const spans: { start: number; end: number }[] = [];
-  for (const mapping of plan.mappings) {
-    if (!mapping.lazy) continue;
-    const last = spans.at(-1);
-    if (last !== undefined && last.end === mapping.start) last.end = mapping.end;
-    else spans.push({ start: mapping.start, end: mapping.end });
+  let last: { start: number; end: number } | undefined;
+  for (const { start, end, lazy } of plan.mappings) {
+    if (!lazy) last = undefined;
+    else if (last !== undefined && !isTaken(last.end, start, plan, hole)) last.end = end;
+    else {
+      last = { start, end };
+      spans.push(last);
+    }
   }
   return spans;
 }

@@ -94,8 +94,8 @@ export class Composition {
     }
     loginIdCalls(script, task, this.credentials.loginId);
     clearSpace(script, plan.hole);
-    makeMappings(script, space, plan.files);
-    if (this.eager || lazySpans(space).length === 0) return { script, uffd: undefined };
+    makeMappings(script, space, plan.files, plan.hole);
+    if (this.eager || lazySpans(space, plan.hole).length === 0) return { script, uffd: undefined };
     const uffd = script.room(1).call(syscalls.userfaultfd, [descriptorFlags], { purpose: "opening a userfaultfd" });
     return { script, uffd };
   }
@@ -197,7 +197,7 @@ export class Composition {
     const index = images.pageIndex(task.pid);
     const own = space.mappings.filter((mapping) => mapping.kind === "private" || mapping.kind === "file-private");
     const eager = collectEagerPages(index, this.eager ? own : own.filter((mapping) => !mapping.lazy));
-    const spans = this.eager ? [] : lazySpans(space);
+    const spans = this.eager ? [] : lazySpans(space, this.plan.hole);
     if (spans.length === 0) return { eager, spans, early: [], layout: undefined, missingPages: 0 };
     const missingPages = countPages(
       index,
