@@ -31,6 +31,7 @@ export function holdOptimizer(): () => void {
  * Holds the collector's helpers too, from its making to its end. Buffers as large as a program make V8 mark the heap, a little
  * at a time, and finish in one of 5 to 10 ms while the program stands; without steps it collects at once, as they are made. With
  * all cores copying pages, a collection that is shared waits milliseconds for threads that get none; alone it takes less than one.
+ * A restore has two cores for itself, the task and the pager, and waited up to 8 ms for two threads that marked.
  */
 export class BackgroundHold implements Disposable {
   #release: (() => void) | undefined = hold(["opt", "incremental-marking", "parallel-scavenge"]);

@@ -139,13 +139,9 @@ export class Restorer {
   async restore(options: RestoreOptions): Promise<RestoreResult> {
     // Where the pager's script is still to be loaded, its code cache would be refused under other flags.
     if (this.#running === undefined || this.#pagerHere) return this.#restore(options);
-    const { holdOptimizer } = require("../../optimizer") as typeof import("../../optimizer");
-    const release = holdOptimizer();
-    try {
-      return await this.#restore(options);
-    } finally {
-      release();
-    }
+    const { BackgroundHold } = require("../../optimizer") as typeof import("../../optimizer");
+    using _hold = new BackgroundHold();
+    return await this.#restore(options);
   }
 
   async #restore(options: RestoreOptions): Promise<RestoreResult> {
