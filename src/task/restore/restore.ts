@@ -234,29 +234,9 @@ export class Restorer {
       ...counts(build),
       times: { planMs: planMs - startMs, buildMs: runMs - planMs, totalMs: runMs - startMs },
       waitExit: () => keepAlive(exit),
-      ...this.#pagesOf(pager, sessionId, options),
-    };
-  }
-
-  /** A pager in this thread begins when it serves: whoever waits for the tree to run does not wait for its plans. */
-  #pagesOf(
-    pager: PagerThread | undefined,
-    sessionId: number,
-    options: RestoreOptions,
-  ): Pick<RestoreResult, "pages" | "serve"> {
-    if (pager === undefined) return { pages: Promise.resolve(undefined), serve: () => undefined };
-    const drain = (): Promise<SessionReport> => this.#drain(pager, sessionId, options);
-    if (!this.#pagerHere) return { pages: drain(), serve: () => pager.serve() };
-    let begin: (report: Promise<SessionReport>) => void = () => undefined;
-    const pages = new Promise<SessionReport>((resolve) => {
-      begin = resolve;
-    });
-    return {
-      pages,
-      serve() {
-        begin(drain());
-        pager.serve();
-      },
+      serve: () => pager?.serve(),
+      // At once, also where pages are served later: the page files are open then, and the directory may go.
+      pages: pager === undefined ? Promise.resolve(undefined) : this.#drain(pager, sessionId, options),
     };
   }
 
