@@ -284,15 +284,9 @@ Napi::Value becomeBackground(const Napi::CallbackInfo& info) {
   return number(info.Env(), failed);
 }
 
-// spawnAside(path, argument): starts the program in a session of its own with /dev/null as descriptors 0 to 2 and nothing else.
-// The pid or -errno.
-Napi::Value spawnAside(const Napi::CallbackInfo& info) {
-  std::string path = info[0].As<Napi::String>().Utf8Value();
-  std::string argument = info[1].As<Napi::String>().Utf8Value();
-  posix_spawn_file_actions_t actions;
-  posix_spawn_file_actions_init(&actions);
-  for (int fd = 0; fd <= 2; fd++) posix_spawn_file_actions_addopen(&actions, fd, "/dev/null", O_RDWR, 0);
-  posix_spawn_file_actions_addclosefrom_np(&actions, 3);
+// Starts a program with one argument, without an environment or blocked signals, in a session of its own; of the descriptors
+// it has what `actions` say. The pid or -errno. Ends `actions`.
+int spawnAlone(std::string path, std::string argument, posix_spawn_file_actions_t* actions) {
   posix_spawnattr_t attributes;
   posix_spawnattr_init(&attributes);
   sigset_t none;
@@ -302,17 +296,24 @@ Napi::Value spawnAside(const Napi::CallbackInfo& info) {
   char* arguments[] = {path.data(), argument.data(), nullptr};
   char* environment[] = {nullptr};
   pid_t pid = 0;
-  const int failed = posix_spawn(&pid, path.c_str(), &actions, &attributes, arguments, environment);
+  const int failed = posix_spawn(&pid, path.c_str(), actions, &attributes, arguments, environment);
   posix_spawnattr_destroy(&attributes);
-  posix_spawn_file_actions_destroy(&actions);
-  return number(info.Env(), failed == 0 ? pid : -failed);
+  posix_spawn_file_actions_destroy(actions);
+  return failed == 0 ? pid : -failed;
+}
+
+// spawnAside(path, argument): the program with /dev/null as descriptors 0 to 2 and nothing else. The pid or -errno.
+Napi::Value spawnAside(const Napi::CallbackInfo& info) {
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  for (int fd = 0; fd <= 2; fd++) posix_spawn_file_actions_addopen(&actions, fd, "/dev/null", O_RDWR, 0);
+  posix_spawn_file_actions_addclosefrom_np(&actions, 3);
+  return number(info.Env(), spawnAlone(info[0].As<Napi::String>(), info[1].As<Napi::String>(), &actions));
 }
 
 // spawnWatchdog(path, policy): starts the program with one end of a socket pair as descriptor 3 and nothing else but
-// stderr, in a session of its own. [the other end, the pid], or [-errno, 0].
+// stderr. out = [the other end, the pid]; 0 or -errno.
 Napi::Value spawnWatchdog(const Napi::CallbackInfo& info) {
-  std::string path = info[0].As<Napi::String>().Utf8Value();
-  std::string policy = info[1].As<Napi::String>().Utf8Value();
   auto out = info[2].As<Napi::Int32Array>();
   int pair[2];
   if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) return number(info.Env(), -errno);
@@ -321,22 +322,11 @@ Napi::Value spawnWatchdog(const Napi::CallbackInfo& info) {
   // If the end is descriptor 3 already, dup2 would leave its close-on-exec flag; posix_spawn clears it in that case.
   posix_spawn_file_actions_adddup2(&actions, pair[1], 3);
   posix_spawn_file_actions_addclosefrom_np(&actions, 4);
-  posix_spawnattr_t attributes;
-  posix_spawnattr_init(&attributes);
-  sigset_t none;
-  sigemptyset(&none);
-  posix_spawnattr_setsigmask(&attributes, &none);
-  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK);
-  char* arguments[] = {path.data(), policy.data(), nullptr};
-  char* environment[] = {nullptr};
-  pid_t pid = 0;
-  const int failed = posix_spawn(&pid, path.c_str(), &actions, &attributes, arguments, environment);
-  posix_spawnattr_destroy(&attributes);
-  posix_spawn_file_actions_destroy(&actions);
+  const int pid = spawnAlone(info[0].As<Napi::String>(), info[1].As<Napi::String>(), &actions);
   close(pair[1]);
-  if (failed != 0) {
+  if (pid < 0) {
     close(pair[0]);
-    return number(info.Env(), -failed);
+    return number(info.Env(), pid);
   }
   out[0] = pair[0];
   out[1] = pid;

@@ -72,23 +72,28 @@ export class Understudy implements Disposable {
 /** Whether there was one in this process: all later dumps have what they need. */
 let isDone = false;
 
-/** The rehearsal of one dump. Nothing of it fails: without, a dump is as good, and the program stands longer. */
+/** Runs what may fail for a reason that has a name: FaultlineErrors and Node's of system calls. What has none is a bug, and thrown. */
+function attempt<T>(work: () => T): T | undefined {
+  try {
+    return work();
+  } catch (error) {
+    if (error instanceof FaultlineError || (error as NodeJS.ErrnoException).syscall !== undefined) return undefined;
+    throw error;
+  }
+}
+
+/** The rehearsal of one dump. Where it cannot be, the dump is as good without, and the program stands longer. */
 export class Rehearsal implements Disposable {
   #understudy: Understudy | undefined;
 
   /** Starts the understudy, which gets ready while others go on. */
   constructor() {
-    if (isDone) return;
-    try {
-      this.#understudy = Understudy.start();
-    } catch {}
+    if (!isDone) this.#understudy = attempt(() => Understudy.start());
   }
 
   run(options: ObstacleOptions): void {
     isDone = true;
-    try {
-      this.#understudy?.rehearse(options, patienceMs);
-    } catch {}
+    attempt(() => this.#understudy?.rehearse(options, patienceMs));
     this[Symbol.dispose]();
   }
 
